@@ -1,0 +1,229 @@
+"""The catalog: what every known server offers, at one moment.
+
+Immutable. A change makes a new catalog and the hub swaps it in, so readers need no lock.
+Knows nothing of agents: `policy` decides who sees what. A server that is down, slow or broken is
+in here as it was last known; an unusable definition costs only itself, and says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hub.model import KINDS, Entry, Json, Kind
+from hub.policy import matches
+
+__all__ = ["NAME_LENGTH_MAX", "Catalog", "Offer", "Override", "View", "exposed_name", "known_name"]
+
+NAME_LENGTH_MAX = 52
+"""Clients put `mcp__hub__` (10 characters) before a name and their models' APIs end at 64, so that
+whole sessions die at 65 (claude-code #19882); two characters are left for a longer hub name."""
+
+_safe = re.compile(r"[A-Za-z0-9_-]+").fullmatch
+_unsafe = re.compile(r"[^A-Za-z0-9_-]")
+_HASH_LENGTH = 8
+_KEY: Mapping[Kind, str] = {"tool": "name", "prompt": "name", "resource": "uri", "template": "uriTemplate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a person's manifest says of the tools whose own name matches `pattern`."""
+
+    pattern: str
+    title: str | None = None
+    description: str | None = None
+    annotations: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How one server's manifest wants its offer shown."""
+
+    bare: bool = False
+    trusted: bool = False
+    """Whether the server's own annotations may decide anything."""
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one server said that it has: raw definitions by kind, as last learnt."""
+
+    server: str
+    view: View = View()
+    definitions: Mapping[Kind, tuple[Json, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One definition that is not offered, and why."""
+
+    server: str
+    kind: Kind
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All entries, each kind in the order of (server, position there)."""
+
+    revision: int = 0
+    entries: Mapping[Kind, tuple[Entry, ...]] = field(default_factory=lambda: dict.fromkeys(KINDS, ()))
+    by_name: Mapping[Kind, Mapping[str, Entry]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    left_out: tuple[LeftOut, ...] = ()
+
+    @classmethod
+    def build(cls, offers: Iterable[Offer], revision: int) -> Catalog:
+        """Merge offers, deterministically: by server name, then in each server's own order."""
+        entries: dict[Kind, tuple[Entry, ...]] = {}
+        by_name: dict[Kind, Mapping[str, Entry]] = {}
+        left_out: list[LeftOut] = []
+        ordered = sorted(offers, key=lambda offer: offer.server)
+        for kind in KINDS:
+            found: list[Entry] = []
+            for offer in ordered:
+                found.extend(_entries(offer, kind, left_out))
+            named = _resolve(found, kind, ordered, left_out)
+            entries[kind] = tuple(named.values())
+            by_name[kind] = named
+        return cls(revision, entries, by_name, tuple(left_out))
+
+    def find(self, kind: Kind, name: str) -> Entry | None:
+        return self.by_name[kind].get(name)
+
+
+def exposed_name(server: str, own: str) -> str:
+    """What agents call a tool or prompt by: `server__own`, never dependent on what else there is.
+
+    At most `NAME_LENGTH_MAX` characters of `[A-Za-z0-9_-]`. A name that does not fit keeps its
+    two ends and carries 8 hexadecimal digits of the SHA-256 of its full form between them.
+    """
+    return known_name(f"{server}__{own}")
+
+
+def known_name(full: str) -> str:
+    """`full` itself where every client can take it, else its ends around a hash."""
+    if len(full) <= NAME_LENGTH_MAX and _safe(full):
+        return full
+    digest = hashlib.sha256(full.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
+    safe = _unsafe.sub("_", full)
+    room = NAME_LENGTH_MAX - _HASH_LENGTH - 2
+    if len(safe) > room:
+        head = (room + 1) // 2
+        safe = safe[:head] + "\0" + safe[len(safe) - (room - head) :]
+    else:
+        head = len(safe) - len(safe) // 3
+        safe = safe[:head] + "\0" + safe[head:]
+    return safe.replace("\0", f"_{digest}_")
+
+
+def _entries(offer: Offer, kind: Kind, left_out: list[LeftOut]) -> Iterable[Entry]:
+    """One server's usable entries of one kind; what is unusable is noted and skipped."""
+    seen: set[str] = set()
+    for definition in offer.definitions.get(kind, ()):
+        own = definition.get(_KEY[kind]) if isinstance(definition, dict) else None
+        why = _unusable(definition, kind, own)
+        if why is None and own in seen:
+            why = "its server offers this name twice"
+        if why is not None:
+            left_out.append(LeftOut(offer.server, kind, str(own)[:200], why))
+            continue
+        assert isinstance(own, str)
+        seen.add(own)
+        if kind == "tool" and not _offered(offer.view, own):
+            continue
+        yield _entry(offer, kind, own, definition)
+
+
+def _unusable(definition: Any, kind: Kind, own: Any) -> str | None:
+    if not isinstance(definition, dict):
+        return "its definition is not an object"
+    if not isinstance(own, str) or not own:
+        return f"its definition has no '{_KEY[kind]}'"
+    if kind != "tool":
+        return None
+    schema = definition.get("inputSchema")
+    if not isinstance(schema, dict):
+        return "its inputSchema is not an object"
+    if schema.get("type") != "object":
+        return 'its inputSchema is not of "type": "object"'
+    if "outputSchema" in definition and not isinstance(definition["outputSchema"], dict):
+        return "its outputSchema is not an object"
+    return None
+
+
+def _offered(view: View, own: str) -> bool:
+    return any(matches(pattern, own) for pattern in view.allow) and not any(
+        matches(pattern, own) for pattern in view.deny
+    )
+
+
+def _entry(offer: Offer, kind: Kind, own: str, definition: Json) -> Entry:
+    server, view = offer.server, offer.view
+    grant = f"{server}__{own}"
+    if kind in ("resource", "template"):
+        return Entry(kind, server, own, own, grant, definition, reads_only=True)
+    name = known_name(own) if view.bare else exposed_name(server, own)
+    shown = {**definition, "name": name}
+    if kind == "prompt":
+        return Entry(kind, server, own, name, grant, shown, reads_only=True)
+    annotations = definition.get("annotations")
+    annotations = annotations if isinstance(annotations, dict) else {}
+    reads_only = view.trusted and annotations.get("readOnlyHint") is True
+    for override in view.overrides:
+        if not matches(override.pattern, own):
+            continue
+        if override.title is not None:
+            shown["title"] = override.title
+        if override.description is not None:
+            shown["description"] = override.description
+        if override.annotations:
+            shown["annotations"] = annotations = {**annotations, **override.annotations}
+            if "readOnlyHint" in override.annotations:
+                reads_only = override.annotations["readOnlyHint"] is True
+    return Entry(kind, server, own, name, grant, shown, reads_only)
+
+
+def _resolve(
+    found: list[Entry], kind: Kind, ordered: list[Offer], left_out: list[LeftOut]
+) -> dict[str, Entry]:
+    """One entry a name.
+
+    Tools and prompts whose names meet are left out, both, so that nobody's name is taken over;
+    a bare name that meets another leaves the later server's out. A URI stays with the first
+    server by name, and the later one's is `hub+SERVER:URI`.
+    """
+    bare = {offer.server for offer in ordered if offer.view.bare}
+    named: dict[str, Entry] = {}
+    clashing: set[str] = set()
+    for entry in found:
+        first = named.get(entry.name)
+        if first is None:
+            if entry.name not in clashing:
+                named[entry.name] = entry
+            else:
+                left_out.append(_clash(entry, entry.name))
+        elif kind in ("resource", "template"):
+            moved = f"hub+{entry.server}:{entry.own}"
+            named[moved] = _moved(entry, moved)
+        else:
+            left_out.append(_clash(entry, first.grant))
+            if entry.server not in bare and first.server not in bare:
+                clashing.add(entry.name)
+                left_out.append(_clash(named.pop(entry.name), entry.grant))
+    return named
+
+
+def _clash(entry: Entry, other: str) -> LeftOut:
+    return LeftOut(entry.server, entry.kind, entry.own, f"its name {entry.name!r} is also that of {other}")
+
+
+def _moved(entry: Entry, uri: str) -> Entry:
+    definition = {**entry.definition, _KEY[entry.kind]: uri}
+    return Entry(entry.kind, entry.server, entry.own, uri, entry.grant, definition, entry.reads_only)

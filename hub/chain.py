@@ -1,0 +1,28 @@
+"""The one seam: what happens to a call on its way.
+
+A middleware may stop, delay, repeat or redirect a call. It never widens reach, imports no other
+middleware, and carries what it needs in the Call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hub.model import Call, Handler, Middleware, Result
+
+__all__ = ["build"]
+
+
+def build(middlewares: Sequence[Middleware], innermost: Handler) -> Handler:
+    """One handler out of many: the first of `middlewares` is the outermost."""
+    handler = innermost
+    for middleware in reversed(middlewares):
+        handler = _wrap(middleware, handler)
+    return handler
+
+
+def _wrap(middleware: Middleware, inner: Handler) -> Handler:
+    async def handle(call: Call) -> Result:
+        return await middleware(call, inner)
+
+    return handle

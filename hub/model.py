@@ -1,0 +1,77 @@
+"""The nouns, frozen. No I/O, no clock, nothing that can wait.
+
+An agent uses an entry of an upstream: that use is a `Call`. Params and results are the plain
+dicts of the protocol, from edge to edge; nobody modifies one in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from hub.policy import Grants
+
+__all__ = ["KINDS", "Agent", "Call", "Entry", "Handler", "Json", "Kind", "Middleware", "Notify", "Result"]
+
+Json = dict[str, Any]
+Result = dict[str, Any]
+Notify = Callable[[str, Json], None]
+"""`(method, params)`: what is said to the agent while its call runs. Must not block."""
+
+Kind = Literal["tool", "resource", "template", "prompt"]
+KINDS: tuple[Kind, ...] = ("tool", "resource", "template", "prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tool, resource, resource template or prompt of one server."""
+
+    kind: Kind
+    server: str
+    own: str
+    """Its name (tool, prompt), URI or URI template at its server."""
+    name: str
+    """What agents call it by."""
+    grant: str
+    """What rules match: `server__name` or `server__URI`, also where `name` is bare."""
+    definition: Json
+    """As agents get it in a list."""
+    reads_only: bool = False
+    """Known to change nothing: by the manifest's word, or the server's where the manifest trusts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Who asks: an identity proved by a credential. There is no empty one."""
+
+    name: str
+    grants: Grants
+    token: str | None = None
+    """The id of the token that proved it; `None` where the operating system did (stdio, admin socket)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One use of one entry by one agent in one session."""
+
+    id: str
+    agent: Agent
+    session: str
+    method: str
+    """`tools/call`, `resources/read` or `prompts/get`."""
+    name: str
+    """The name or URI that the agent gave."""
+    entry: Entry | None
+    """What it named, granted or not; `None` where there is no such entry."""
+    params: Json
+    """As the agent sent them, without the protocol's own keys in `_meta`."""
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    """What the agent's client declared for this request."""
+    log_level: str | None = None
+    notify: Notify | None = None
+
+
+Handler = Callable[[Call], Awaitable[Result]]
+Middleware = Callable[[Call, Handler], Awaitable[Result]]

@@ -1,0 +1,87 @@
+"""THE one decision: may this agent use this entry? Pure, and asked by lists and calls alike.
+
+Rules combine so: a call is allowed if any rule of `may` matches and no pattern of `never` does.
+A deny always wins, and nothing is allowed that no rule allows.
+
+Patterns are matched against `server__name` (tools, prompts) or `server__URI` (resources,
+templates): `*` is any run of characters, `?` is one, all else is itself, upper and lower case apart.
+Matching takes at most time pattern x text; no pattern is slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Decision", "Grants", "Rule", "decide", "matches"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule as a person wrote it, and where. (Arguments, approvals and limits join it here.)"""
+
+    id: str
+    """`may[0]`, `never[2]`: stable within one version of the file."""
+    use: tuple[str, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """All that one agent's manifest says of what it may use."""
+
+    file: str
+    """As people are to be shown it."""
+    may: tuple[Rule, ...] = ()
+    never: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    allowed: bool
+    rule: Rule | None
+    """The rule that decided; `None` where no rule matched."""
+    pattern: str | None
+    """The pattern of the rule that matched."""
+
+
+def decide(grants: Grants, target: str) -> Decision:
+    """Whether `target` (an entry's `grant`) may be used, and which rule says so."""
+    for rule in grants.never:
+        pattern = _first(rule.use, target)
+        if pattern is not None:
+            return Decision(False, rule, pattern)
+    for rule in grants.may:
+        pattern = _first(rule.use, target)
+        if pattern is not None:
+            return Decision(True, rule, pattern)
+    return Decision(False, None, None)
+
+
+def _first(patterns: Sequence[str], target: str) -> str | None:
+    for pattern in patterns:
+        if matches(pattern, target):
+            return pattern
+    return None
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the whole of `text` fits `pattern`.
+
+    Greedy with one step back to the last `*`, so it never tries exponentially many ways.
+    """
+    p = t = 0
+    star, resume = -1, 0
+    while t < len(text):
+        if p < len(pattern) and pattern[p] == "*":
+            star, resume = p, t
+            p += 1
+        elif p < len(pattern) and (pattern[p] == "?" or pattern[p] == text[t]):
+            p += 1
+            t += 1
+        elif star >= 0:
+            resume += 1
+            p, t = star + 1, resume
+        else:
+            return False
+    return all(rest == "*" for rest in pattern[p:])
