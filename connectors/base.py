@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LEGACY_VERSIONS",
     "MODERN_VERSIONS",
-    "Context",
     "ConfigError",
     "Connector",
+    "Context",
     "Era",
     "Json",
     "Link",
@@ -75,12 +75,14 @@ class LinkError(Exception):
         reason: A sentence for the person who runs the hub; may quote the server's own words.
         sent: Whether the request may have reached the server. `False` is a promise: nothing
             left, so sending it again cannot run it twice.
+        retry_seconds: How long the server itself asked to be left alone, where it said so.
     """
 
-    def __init__(self, reason: str, *, sent: bool = True) -> None:
+    def __init__(self, reason: str, *, sent: bool = True, retry_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+        self.retry_seconds = retry_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Context:
     children: Children
     """Starts processes that do not outlive this one."""
     expand: Callable[[str], str]
-    """Fills in `${VAR}`, `${VAR:-default}` and `${secret:NAME}`. Raises `ConfigError`, naming what is unset."""
+    """Fills in `${VAR}`, `${VAR:-default}`, `${secret:NAME}`. Raises `ConfigError`, naming what is unset."""
     client: Json
     """Our `clientInfo`, as sent to the server."""
     cwd: Path | None = None
@@ -199,6 +201,17 @@ class Connector(Protocol):
         """What this machine lacks to use it at all ("needs node 18 or newer; ..."), or `None`.
 
         Cheap: looks, starts nothing, expands no variable.
+        """
+        ...
+
+    async def prepare(self, context: Context) -> None:
+        """What must be there before the first start, such as an installed package. Most kinds: nothing.
+
+        May take minutes: it is bounded by its own limit, not by `limits.connect`. Doing it twice is harmless.
+
+        Raises:
+            ConfigError: it cannot be had as it is written.
+            LinkError: it did not work this time.
         """
         ...
 

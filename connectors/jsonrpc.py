@@ -71,9 +71,9 @@ class Malformed(Exception):
         self.id = id
 
 
-# A number beyond a double needs an exponent of three digits (1e400), or 309 digits before the
-# point; both are rare enough that a message which might hold one is walked value by value.
-_may_overflow = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}").search
+# A number beyond a double needs an exponent of three digits (1e400), or with one of two (1e99) 210
+# digits before the point; both are rare, so a message which might hold one is walked value by value.
+_may_overflow = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{210}").search
 
 
 def parse(data: bytes, budget: Budget) -> Any:
@@ -169,8 +169,11 @@ def classify(message: Any) -> Literal["request", "notification", "response"]:
     if "method" in message:
         if type(message["method"]) is not str:
             raise Malformed(INVALID_REQUEST, "Invalid request: 'method' must be a string", id)
-        if "params" in message and type(message["params"]) is not dict:
+        params = message.get("params", {})
+        if type(params) is not dict:
             raise Malformed(INVALID_PARAMS, "Invalid params: 'params' must be an object", id)
+        if "_meta" in params and type(params["_meta"]) is not dict:
+            raise Malformed(INVALID_PARAMS, "Invalid params: '_meta' must be an object", id)
         return "request" if "id" in message else "notification"
     if "id" in message and ("result" in message) != ("error" in message):
         return "response"
@@ -218,6 +221,8 @@ class Waiting:
     on_notify: Notify | None
     token: Any
     """The asker's own progress token, given back in what `on_notify` gets."""
+    lasting: bool = False
+    """It stays under way (`subscriptions/listen`), so it is not what a server speaks of without saying so."""
 
 
 class Correlation:
@@ -236,7 +241,9 @@ class Correlation:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def open(self, params: Json, on_notify: Notify | None) -> tuple[Waiting, Json]:
+    def open(
+        self, params: Json, on_notify: Notify | None, *, lasting: bool = False
+    ) -> tuple[Waiting, Json]:
         """A new request: its place, and the params to send, with our progress token in them."""
         self._last += 1
         id = self._last
@@ -245,7 +252,7 @@ class Correlation:
         if meta is not None and "progressToken" in meta:
             token = meta["progressToken"]
             params = {**params, "_meta": {**meta, "progressToken": id}}
-        waiting = Waiting(id, asyncio.get_running_loop().create_future(), on_notify, token)
+        waiting = Waiting(id, asyncio.get_running_loop().create_future(), on_notify, token, lasting)
         self._waiting[id] = waiting
         return waiting, params
 
@@ -255,18 +262,33 @@ class Correlation:
 
     def settle(self, response: Json) -> None:
         """Hand a response to whoever waits for it."""
-        id = response["id"]
-        waiting = self._waiting.pop(id, None) if type(id) is int else None
+        waiting = self.find(response["id"])
         if waiting is None:
             self.stray += 1
-        elif not waiting.future.done():
+            return
+        del self._waiting[waiting.id]
+        if not waiting.future.done():
             waiting.future.set_result(response)
+
+    def reject(self, id: object, reason: str, *, lasting: bool | None = None) -> bool:
+        """Fail the request with exactly this id; False if there is none (of that kind)."""
+        waiting = self.find(id)
+        if waiting is None or lasting not in (None, waiting.lasting):
+            self.stray += 1
+            return False
+        del self._waiting[waiting.id]
+        if not waiting.future.done():
+            waiting.future.set_exception(LinkError(reason))
+        return True
+
+    def find(self, id: object) -> Waiting | None:
+        """The request under way with exactly this id."""
+        return self._waiting.get(id) if type(id) is int else None
 
     def progress(self, params: Json) -> bool:
         """Hand `notifications/progress` to its request; False if there is none."""
-        id = params.get("progressToken")
-        waiting = self._waiting.get(id) if type(id) is int else None
-        if waiting is None:
+        waiting = self.find(params.get("progressToken"))
+        if waiting is None or waiting.token is None:  # Nobody waits, or nobody asked for progress.
             self.stray += 1
             return False
         if waiting.on_notify is not None:
@@ -274,8 +296,9 @@ class Correlation:
         return True
 
     def only(self) -> Waiting | None:
-        """The one request under way, if there is exactly one."""
-        return next(iter(self._waiting.values())) if len(self._waiting) == 1 else None
+        """The one request under way, if there is exactly one (lasting ones apart)."""
+        passing = [waiting for waiting in self._waiting.values() if not waiting.lasting]
+        return passing[0] if len(passing) == 1 else None
 
     def fail(self, error: Callable[[], Exception]) -> None:
         """The channel is gone: every request that waits fails with an exception of its own."""

@@ -81,7 +81,7 @@ async def negotiate(wire: Wire, context: Context) -> Peer:
         return await _discover(wire, context)
     except _SpeaksLegacy as answer:
         if context.era == "modern":
-            raise LinkError(f"it does not speak {MODERN_VERSIONS[-1]} ({answer}), and `era: modern` asks for it") from None
+            raise LinkError(f"`era: modern`, but it does not speak {MODERN_VERSIONS[-1]}: {answer}") from None
         return await _initialize(wire, context, answer.version)
 
 

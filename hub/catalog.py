@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hub.model import KINDS, Entry, Json, Kind
 from hub.policy import matches
 
-__all__ = ["NAME_LENGTH_MAX", "Catalog", "Offer", "Override", "View", "exposed_name", "known_name"]
+__all__ = ["NAME_LENGTH_MAX", "Catalog", "LeftOut", "Offer", "Override", "View", "exposed_name", "known_name"]
 
 NAME_LENGTH_MAX = 52
 """Clients put `mcp__hub__` (10 characters) before a name and their models' APIs end at 64, so that
@@ -26,6 +26,20 @@ _safe = re.compile(r"[A-Za-z0-9_-]+").fullmatch
 _unsafe = re.compile(r"[^A-Za-z0-9_-]")
 _HASH_LENGTH = 8
 _KEY: Mapping[Kind, str] = {"tool": "name", "prompt": "name", "resource": "uri", "template": "uriTemplate"}
+_TYPES: Mapping[str, tuple[type, str]] = {
+    "name": (str, "a string"),
+    "title": (str, "a string"),
+    "description": (str, "a string"),
+    "mimeType": (str, "a string"),
+    "annotations": (dict, "an object"),
+    "outputSchema": (dict, "an object"),
+    "_meta": (dict, "an object"),
+    "icons": (list, "an array"),
+    "arguments": (list, "an array"),
+}
+"""What clients check of a definition: one wrong value there, and they drop the whole list."""
+
+_MOVED = "hub+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +160,11 @@ def _unusable(definition: Any, kind: Kind, own: Any) -> str | None:
         return "its definition is not an object"
     if not isinstance(own, str) or not own:
         return f"its definition has no '{_KEY[kind]}'"
+    for key, (type_, article) in _TYPES.items():
+        if key in definition and not isinstance(definition[key], type_):
+            return f"its {key} is not {article}"
+    if "name" not in definition:
+        return "its definition has no 'name'"
     if kind != "tool":
         return None
     schema = definition.get("inputSchema")
@@ -153,8 +172,6 @@ def _unusable(definition: Any, kind: Kind, own: Any) -> str | None:
         return "its inputSchema is not an object"
     if schema.get("type") != "object":
         return 'its inputSchema is not of "type": "object"'
-    if "outputSchema" in definition and not isinstance(definition["outputSchema"], dict):
-        return "its outputSchema is not an object"
     return None
 
 
@@ -193,37 +210,49 @@ def _entry(offer: Offer, kind: Kind, own: str, definition: Json) -> Entry:
 def _resolve(
     found: list[Entry], kind: Kind, ordered: list[Offer], left_out: list[LeftOut]
 ) -> dict[str, Entry]:
-    """One entry a name.
+    """One entry a name, as `kind` wants it."""
+    if kind in ("resource", "template"):
+        return _resolve_uris(found)
+    return _resolve_names(found, {offer.server for offer in ordered if offer.view.bare}, left_out)
 
-    Tools and prompts whose names meet are left out, both, so that nobody's name is taken over;
-    a bare name that meets another leaves the later server's out. A URI stays with the first
-    server by name, and the later one's is `hub+SERVER:URI`.
+
+def _resolve_uris(found: list[Entry]) -> dict[str, Entry]:
+    """A URI stays with the first server by name, and the later one's is `hub+SERVER:URI`.
+
+    A server's own URI that starts as a moved one does is moved too: none can pose as another's.
     """
-    bare = {offer.server for offer in ordered if offer.view.bare}
-    named: dict[str, Entry] = {}
-    clashing: set[str] = set()
+    located: dict[str, Entry] = {}
     for entry in found:
-        first = named.get(entry.name)
-        if first is None:
-            if entry.name not in clashing:
-                named[entry.name] = entry
-            else:
-                left_out.append(_clash(entry, entry.name))
-        elif kind in ("resource", "template"):
-            moved = f"hub+{entry.server}:{entry.own}"
-            named[moved] = _moved(entry, moved)
-        else:
-            left_out.append(_clash(entry, first.grant))
-            if entry.server not in bare and first.server not in bare:
-                clashing.add(entry.name)
-                left_out.append(_clash(named.pop(entry.name), entry.grant))
-    return named
+        uri = entry.own
+        if uri in located or uri.startswith(_MOVED):
+            uri = f"{_MOVED}{entry.server}:{uri}"
+            definition = {**entry.definition, _KEY[entry.kind]: uri}
+            entry = replace(entry, name=uri, definition=definition)
+        located[uri] = entry
+    return located
 
 
-def _clash(entry: Entry, other: str) -> LeftOut:
-    return LeftOut(entry.server, entry.kind, entry.own, f"its name {entry.name!r} is also that of {other}")
+def _resolve_names(found: list[Entry], bare: set[str], left_out: list[LeftOut]) -> dict[str, Entry]:
+    """Prefixed names that meet are left out, all of them, so that nobody's name is taken over.
+
+    A bare name, which its server chooses freely, gives way to a prefixed one and to an earlier bare one.
+    """
+    holders: dict[str, Entry] = {}
+    clashing: set[str] = set()
+    for entry in sorted(found, key=lambda entry: entry.server in bare):
+        holder = holders.setdefault(entry.name, entry)
+        if holder is entry:
+            continue
+        left_out.append(_clash(entry, holder))
+        if entry.server not in bare and entry.name not in clashing:
+            clashing.add(entry.name)
+            left_out.append(_clash(holder, entry))
+    return {
+        entry.name: entry for entry in found if holders[entry.name] is entry and entry.name not in clashing
+    }
 
 
-def _moved(entry: Entry, uri: str) -> Entry:
-    definition = {**entry.definition, _KEY[entry.kind]: uri}
-    return Entry(entry.kind, entry.server, entry.own, uri, entry.grant, definition, entry.reads_only)
+def _clash(entry: Entry, other: Entry) -> LeftOut:
+    return LeftOut(
+        entry.server, entry.kind, entry.own, f"its name {entry.name!r} is also that of {other.grant}"
+    )

@@ -1,0 +1,60 @@
+# Everything that a fresh clone needs: Python 3.11 or newer with pip, git and make. No variable has to be set.
+
+PYTHON := $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
+
+ifeq ($(PYTHON),)
+$(error Python 3.11 or newer was not found on PATH. Install it and try again)
+endif
+
+.PHONY: help venv run test check bench constraints clean
+
+help:
+	@echo 'make run     start the hub on 127.0.0.1:8420 with the manifests of this folder'
+	@echo 'make test    run the tests, and say what was skipped'
+	@echo 'make check   format, lint, strict types, tests: what CI runs'
+	@echo 'make bench   measure the hub beside a trivial forwarder and Envoy'
+	@echo 'make venv    set up .venv only'
+
+venv: .venv/.installed
+
+run: venv
+	@.venv/bin/hub serve --home . --host 127.0.0.1 --port 8420
+
+test: .venv/.installed-test
+	@.venv/bin/python -m pytest
+
+check: .venv/.installed-test .venv/.installed-check
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest
+
+# `make bench ARGUMENTS=--quick` for a first look.
+bench: .venv/.installed-bench
+	@.venv/bin/python -m benchmarks $(ARGUMENTS)
+
+.venv/.installed: pyproject.toml constraints.txt
+	@echo 'Installing what the hub needs into .venv'
+	@scripts/install.sh "$(PYTHON)" --editable .
+	@touch $@
+
+.venv/.installed-%: .venv/.installed
+	@echo 'Installing what "make $*" needs into .venv'
+	@scripts/install.sh "$(PYTHON)" --group $*
+	@touch $@
+
+.PRECIOUS: .venv/.installed-%
+
+# Dependencies moved: resolve anew in an environment of its own, and write down what was found.
+constraints: venv
+	@rm -rf .cache/constraints && mkdir -p .cache && "$(PYTHON)" -m venv --without-pip .cache/constraints
+	@PATH="$$PATH:.venv/bin" UV_SYSTEM_CERTS=1 uv pip install --quiet --python .cache/constraints/bin/python \
+	    . uv --group test --group check --group bench
+	@{ sed -n '/^#/p' constraints.txt; PATH="$$PATH:.venv/bin" uv pip freeze --quiet \
+	    --python .cache/constraints/bin/python | grep -v ' @ '; } > .cache/constraints.txt
+	@mv .cache/constraints.txt constraints.txt && rm -rf .cache/constraints
+	@git diff --stat constraints.txt
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

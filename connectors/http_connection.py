@@ -1,0 +1,371 @@
+"""One HTTP/1.1 connection to a server, after it has been made: one request at a time, its answer.
+
+An answer is collected whole, in one future and without a task; an event stream is handed over
+at its headers and then read through a bounded buffer (the socket is not read while it is
+full). Knows nothing of JSON-RPC, of pools or of how the connection came to be.
+
+Source: RFC 9110 and 9112; the parsing itself is llhttp's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, cast
+
+import httptools
+
+from connectors.base import LinkError
+
+__all__ = ["HEADERS_BYTES_MAX", "Connection", "Response", "Stream", "status_text"]
+
+HEADERS_BYTES_MAX: Final = 64 * 1024
+"""For the headers of one answer together, and for what of a body is not content (chunk extensions, trailers)."""
+
+BACKLOG_BYTES_MAX: Final = 256 * 1024
+"""How much of an event stream may wait to be used before the socket is left alone."""
+
+DRAIN_BYTES_MAX: Final = 64 * 1024
+DRAIN_SECONDS: Final = 2.0
+"""How long and how much a stream that is of no more interest may still say until it ends, so that its
+connection can serve again."""
+
+
+def status_text(status: int) -> str:
+    """`HTTP 502 Bad Gateway`: in the standard's words, not the server's."""
+    try:
+        return f"HTTP {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"HTTP {status}"
+
+
+class Response:
+    """One answer. Either `body` is whole, or `stream` gives it."""
+
+    __slots__ = ("body", "headers", "status", "stream")
+
+    def __init__(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self.status = status
+        self.headers = headers
+        """Names in lower case; of a repeated one the values are joined by a comma (RFC 9110, 5.3)."""
+        self.body = b""
+        self.stream: Stream | None = None
+
+    def header(self, name: bytes) -> str:
+        """Its value without white space around it, or an empty string."""
+        return self.headers.get(name, b"").decode("latin-1").strip()
+
+    @property
+    def content_type(self) -> str:
+        return self.header(b"content-type").partition(";")[0].rstrip().lower()
+
+
+class Stream:
+    """The body of an answer that goes on. For one reader; `close` it, whatever happens."""
+
+    __slots__ = ("_backlog", "_connection", "_error", "_paused", "_size", "_waiter", "ended")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._backlog: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.ended = False
+
+    async def read(self) -> bytes:
+        """What has come since the last time; waits for it. Empty at the end.
+
+        Raises:
+            LinkError: the connection broke; what came before it has been given.
+        """
+        while not self._backlog:
+            if self._error is not None:
+                raise self._error
+            if self.ended:
+                return b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        backlog, self._backlog, self._size = self._backlog, [], 0
+        if self._paused:
+            self._paused = False
+            self._connection.resume()
+        return backlog[0] if len(backlog) == 1 else b"".join(backlog)
+
+    def close(self, *, drain: bool = False) -> None:
+        """No more of it is wanted. May be called twice.
+
+        Args:
+            drain: The end is near: keep the connection, if the end does come. Otherwise an
+                unfinished stream's connection is closed, which tells the server.
+        """
+        connection, self._backlog = self._connection, []
+        if self._paused:
+            self._paused = False
+            connection.resume()
+        connection.leave_stream(self, drain=drain)
+
+    def push(self, data: bytes) -> None:
+        self._backlog.append(data)
+        self._size += len(data)
+        if self._size > BACKLOG_BYTES_MAX and not self._paused:
+            self._paused = True
+            self._connection.pause()
+        self._wake()
+
+    def end(self, error: Exception | None = None) -> None:
+        self.ended, self._error = True, error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Connection(asyncio.Protocol):
+    """One connection. `send` again only after the answer is whole or its stream is closed.
+
+    Args:
+        on_free: Called when an answer is over and the connection can serve again.
+        on_lost: Called once, when the connection is gone.
+        body_bytes_max: How large an answer that is no stream may be.
+    """
+
+    def __init__(
+        self,
+        on_free: Callable[[Connection], None],
+        on_lost: Callable[[Connection], None],
+        body_bytes_max: int,
+    ) -> None:
+        self._on_free = on_free
+        self._on_lost = on_lost
+        self._body_bytes_max = body_bytes_max
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._poll: select.poll | None = None
+        self._future: asyncio.Future[Response] | None = None
+        self._response: Response | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._headers_size = 0
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._overhead = 0
+        self._is_interim = False
+        self._stays_open = False
+        self._draining: asyncio.TimerHandle | None = None
+        self.usable = False
+        """Whether it can serve another request, as far as can be known without looking."""
+        self.answered = False
+        """Whether any byte has come since the last request."""
+        self.used = False
+        """Whether it has served before."""
+        self.idle_since = 0.0
+
+    # What the pool and the link use.
+
+    def send(self, data: bytes) -> asyncio.Future[Response]:
+        """Write one whole request; the answer comes in the future, or a `LinkError`."""
+        assert self._transport is not None
+        future = self._future = self._loop.create_future()
+        self._headers, self._headers_size, self._parts, self._size, self._overhead = {}, 0, [], 0, 0
+        self._response = None
+        self.answered = False
+        self._transport.write(data)
+        return future
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come while it was idle, not even its end, seen by a look at the socket."""
+        return self.usable and (self._poll is None or not self._poll.poll(0))
+
+    def abort(self) -> None:
+        """Close at once. May be called twice."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        if self.usable and self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self.usable and self._transport is not None:
+            self._transport.resume_reading()
+
+    def leave_stream(self, stream: Stream, *, drain: bool) -> None:
+        if self._response is None or self._response.stream is not stream:
+            return  # it is over, and the connection perhaps at work on another answer
+        if stream.ended:
+            self._finish()
+        elif drain and self.usable and self._stays_open:
+            self._response.stream = None
+            self._size = 0
+            self._draining = self._loop.call_later(DRAIN_SECONDS, self.abort)
+        else:
+            self._response = None
+            self.abort()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.usable = True
+        socket = transport.get_extra_info("socket")
+        if socket is not None and hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(socket.fileno(), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.usable:
+            return
+        if self._future is None and self._response is None:
+            return self._fail("it answered although nothing was asked")
+        self.answered = True
+        self._overhead += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("it wants to speak another protocol than HTTP/1.1")
+        except httptools.HttpParserError as error:
+            self._fail(f"what it answered is no HTTP/1.1: {error}"[:200])
+        if self._overhead > HEADERS_BYTES_MAX:
+            self._fail(f"its answer's headers are larger than {HEADERS_BYTES_MAX} bytes")
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.usable = False
+        if self._is_ended_by_close() and exc is None:
+            self.on_message_complete()
+        elif self._response is None:
+            self._fail("it closed the connection without an answer")
+        else:
+            self._fail("the connection broke in the middle of the answer")
+        self._poll = None
+        self._on_lost(self)
+
+    # What the parser calls, within `data_received`.
+
+    def on_message_begin(self) -> None:
+        if self._future is None:
+            self._fail("it answered although nothing was asked")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers_size += len(name) + len(value)
+        if self._headers_size > HEADERS_BYTES_MAX:
+            self._fail(f"its answer's headers are larger than {HEADERS_BYTES_MAX} bytes")
+        elif self._response is None:  # what comes after the body is of no interest
+            key = name.lower()
+            if key in self._headers:
+                value = self._headers[key] + b", " + value
+            self._headers[key] = value
+
+    def on_headers_complete(self) -> None:
+        self._overhead = 0
+        future, headers = self._future, self._headers
+        if future is None:
+            return None
+        status = self._parser.get_status_code()
+        self._is_interim = status < 200
+        if self._is_interim:
+            return None
+        self._stays_open = self._parser.should_keep_alive()
+        response = self._response = Response(status, headers)
+        coding = headers.get(b"content-encoding")
+        if coding is not None and coding.strip().lower() not in (b"identity", b""):
+            return self._fail(
+                "its answer is compressed, which was not asked for (`Accept-Encoding: identity`)"
+            )
+        if headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream":
+            response.stream = Stream(self)
+            self._future = None
+            if not future.done():
+                future.set_result(response)
+        elif int(headers.get(b"content-length", b"0")) > self._body_bytes_max:
+            self._fail(self._too_large())
+        return None
+
+    def on_body(self, data: bytes) -> None:
+        self._overhead = 0
+        response = self._response
+        if response is None:
+            return
+        if response.stream is not None:
+            response.stream.push(data)
+            return
+        self._size += len(data)
+        if self._draining is not None:
+            if self._size > DRAIN_BYTES_MAX:
+                self.abort()
+        elif self._size > self._body_bytes_max:
+            self._fail(self._too_large())
+        else:
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        self._overhead = 0
+        if self._is_interim:
+            self._is_interim, self._headers = False, {}
+            return
+        response = self._response
+        if response is None:
+            return
+        if response.stream is not None:
+            # The connection is free only once the reader has left: it may still be reading.
+            response.stream.end()
+            return
+        future = self._future
+        if future is not None:
+            parts = self._parts
+            response.body = parts[0] if len(parts) == 1 else b"".join(parts)
+            if not future.done():
+                future.set_result(response)
+        self._finish()
+
+    def _finish(self) -> None:
+        """The answer is over: serve again, or end."""
+        self._future = self._response = None
+        self._parts = []
+        self.used = True
+        if self._draining is not None:
+            self._draining.cancel()
+            self._draining = None
+        if not self.usable:
+            return
+        if self._stays_open:
+            self._on_free(self)
+        else:
+            self.usable = False
+            assert self._transport is not None
+            self._transport.close()
+
+    def _is_ended_by_close(self) -> bool:
+        """Whether the body under way has no other end than the connection's (RFC 9112, 6.3)."""
+        response = self._response
+        return (
+            response is not None
+            and b"content-length" not in response.headers
+            and b"transfer-encoding" not in response.headers
+        )
+
+    def _too_large(self) -> str:
+        return f"its answer is larger than {self._body_bytes_max} bytes (the server's `message` limit in its manifest)"
+
+    def _fail(self, reason: str) -> None:
+        """No usable answer: whoever waits for it learns why, and the connection ends."""
+        future, response = self._future, self._response
+        self._future = self._response = None
+        self._parts = []
+        if self._draining is not None:
+            self._draining.cancel()
+            self._draining = None
+        if future is not None and not future.done():
+            future.set_exception(LinkError(reason))
+        elif response is not None and response.stream is not None and not response.stream.ended:
+            response.stream.end(LinkError(reason))
+        self.abort()

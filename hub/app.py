@@ -1,0 +1,217 @@
+"""Wires everything. The only file that knows the whole.
+
+`open_app` is a hub that runs but listens nowhere: the command line uses it for one operation, tests
+and `hub.serve` for a long life.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+
+from connectors.children import Children
+from hub import chain, lock, manifest, middleware
+from hub.env import Env, SystemEnv
+from hub.errors import Problem
+from hub.fleet import Fleet
+from hub.home import Home
+from hub.hub import Hub
+from hub.identity import Identities
+from hub.learn import Known
+from hub.manifest import Manifests, ServerManifest
+from hub.middleware.check import Check
+from hub.middleware.deadline import Deadline
+from hub.middleware.record import Record
+from hub.model import Agent, Json
+from hub.sessions import Sessions
+from hub.settings import Settings
+from hub.store import Store
+from hub.variables import expander
+
+__all__ = ["App", "open_app"]
+
+log = logging.getLogger(__name__)
+
+_WATCH_STEP_MS = 20
+_WATCH_DEBOUNCE_MS = 60
+"""A saved manifest counts within about a tenth of a second."""
+
+
+class App:
+    """Everything that runs, by name."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        env: Env,
+        store: Store,
+        identities: Identities,
+        sessions: Sessions,
+        children: Children,
+        tasks: TaskGroup,
+    ) -> None:
+        self.home = home
+        self.settings = settings
+        self.env = env
+        self.store = store
+        self.identities = identities
+        self.sessions = sessions
+        self.manifests = Manifests()
+        self.started = env.now()
+        self.recovered = 0
+        """Calls that were under way when the hub last ended: what they did is not known."""
+        self.fleet = Fleet(
+            env,
+            home,
+            children,
+            expander(os.environ, data=home.data, home=home.path, secrets=_no_secret),
+            starts_at_once=settings.starts_at_once,
+            save=self._save,
+            swap=lambda catalog: self.hub.swap(catalog),
+        )
+        self._deadline = Deadline(env, self.fleet.patience_seconds)
+        self._tasks = tasks
+        self._applying = anyio.Lock()
+        self.hub = Hub(
+            env,
+            chain.build(
+                middleware.ordered(
+                    Record(store.calls, env, record_bytes_max=settings.record_bytes_max),
+                    self._deadline,
+                    Check(self.fleet.checks_arguments),
+                ),
+                self.fleet.send,
+            ),
+        )
+
+    async def start(self) -> None:
+        """Take up what the store remembers, and start what the manifests say."""
+        self.recovered = await self.store.calls.recover()
+        if self.recovered:
+            log.warning("%d calls were under way when the hub last ended; they are 'unknown'", self.recovered)
+        self._tasks.start_soon(self._deadline.run)
+        await self.reload()
+
+    async def reload(self) -> list[Problem]:
+        """Read the manifests again and make them count, without dropping a call.
+
+        Returns:
+            What is wrong in them. What is wrong is out; the rest serves.
+        """
+        async with self._applying:
+            manifests = await anyio.to_thread.run_sync(manifest.load, self.home.manifests)
+            self.identities.replace({name: agent.grants() for name, agent in manifests.agents.items()})
+            known = await self._known(manifests.servers)
+            await self.fleet.apply(manifests.servers, known, self._tasks)
+            if manifests.problems != self.manifests.problems:
+                for problem in manifests.problems:
+                    log.warning("%s", problem)
+            self.manifests = manifests
+            return list(manifests.problems)
+
+    async def watch(self) -> None:
+        """Reload when somebody saves a manifest, until cancelled."""
+        from watchfiles import awatch
+
+        self.home.manifests.mkdir(parents=True, exist_ok=True)
+        async for _ in awatch(
+            self.home.manifests, step=_WATCH_STEP_MS, debounce=_WATCH_DEBOUNCE_MS, recursive=False
+        ):
+            await self.reload()
+
+    def ready(self) -> tuple[bool, Json]:
+        """Whether every server has been learnt once, has failed, or had its time; and how many are how."""
+        counts: dict[str, int] = {}
+        for upstream in self.fleet.upstreams.values():
+            counts[upstream.state] = counts.get(upstream.state, 0) + 1
+        ready = all(upstream.settled for upstream in self.fleet.upstreams.values())
+        trouble = self.store.trouble is not None
+        status = "store cannot write" if trouble else "ready" if ready else "starting"
+        return ready and not trouble, {"status": status, "servers": counts}
+
+    def instructions(self, agent: Agent) -> str | None:
+        """What the servers that this agent may use say about their use, by server name."""
+        used = {entry.server for entries in self.hub.sight(agent).entries.values() for entry in entries}
+        parts = [
+            f"# {name}\n{upstream.known.instructions}"
+            for name, upstream in self.fleet.upstreams.items()
+            if name in used and upstream.known is not None and upstream.known.instructions
+        ]
+        return "\n\n".join(parts) or None
+
+    async def keep_token(self, agent: str) -> Path:
+        """A file for its owner only that holds a live token of `agent`; made where there is none."""
+        path = self.home.token_file(agent)
+        if path.exists() and self.identities.knows(path.read_text().strip()):
+            return path
+        _, token = await self.identities.issue(agent)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token + "\n")
+        return path
+
+    async def _known(self, servers: Mapping[str, ServerManifest]) -> dict[str, Known]:
+        """What the store remembers of servers whose manifest still connects to the same thing."""
+        rows = await self.store.servers.load()
+        return {
+            name: Known(row.version, row.info, row.capabilities, row.instructions, row.definitions)
+            for name, row in rows.items()
+            if name in servers and row.fingerprint == fingerprint(servers[name])
+        }
+
+    def _save(self, server: ServerManifest, known: Known) -> None:
+        self._tasks.start_soon(self._save_known, server, known)
+
+    async def _save_known(self, server: ServerManifest, known: Known) -> None:
+        await self.store.servers.save(
+            server.name,
+            fingerprint(server),
+            known.version,
+            known.info,
+            known.capabilities,
+            known.instructions,
+            known.definitions,
+        )
+
+
+def fingerprint(server: ServerManifest) -> str:
+    """Changes when what the manifest connects to does: then what was learnt no longer counts."""
+    said = {"kind": server.connect_kind, "connect": server.connect.model_dump(mode="json"), "era": server.era}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _no_secret(name: str) -> str | None:
+    return None
+
+
+@asynccontextmanager
+async def open_app(home: Home, settings: Settings, env: Env | None = None) -> AsyncIterator[App]:
+    """A running hub without listeners. Ends its servers when left.
+
+    Raises:
+        HomeError: the folder is another hub's, or cannot be written.
+        StoreError: the database cannot be used.
+    """
+    env = env or SystemEnv()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(lock.held(home))
+        store = await stack.enter_async_context(
+            Store.open(home.database, env, synchronous=settings.synchronous)
+        )
+        children = await stack.enter_async_context(Children())
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        identities = await Identities.open(store, env)
+        sessions = Sessions(store, env, idle_seconds=settings.session_idle)
+        app = App(home, settings, env, store, identities, sessions, children, tasks)
+        await app.start()
+        yield app

@@ -1,0 +1,172 @@
+"""How results reach a person or a script: data to stdout, everything else to stderr.
+
+Tables and colour only on a terminal, tab-separated lines elsewhere, one document with `--json`.
+What servers wrote (names, descriptions, results) is made harmless first: a terminal obeys control
+characters, and people are misled by characters that turn the writing direction.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hub.failure import Failure
+
+__all__ = ["Progress", "clean", "note", "print_failure", "print_json", "print_names", "print_table", "print_text"]
+
+_sequence = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\|\x9c|\Z)"  # OSC, DCS and their kin, with their text
+    r"|\x1b[ -/]*[0-~]?"
+    r"|\x9b[0-?]*[ -/]*[@-~]",
+    re.DOTALL,
+)
+_unseen = "\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
+_control = re.compile(f"[\x00-\x08\x0b-\x1f{_unseen}]")
+_escaped = re.compile(f"[{_unseen}]")
+_space = re.compile(r"\s+")
+
+
+def clean(text: str, *, one_line: bool = False) -> str:
+    """`text` without what a terminal would obey; line breaks and tabs stay unless `one_line`."""
+    text = _control.sub("", _sequence.sub("", text.replace("\r\n", "\n")))
+    return _space.sub(" ", text).strip() if one_line else text
+
+
+def print_json(value: Any) -> None:
+    """One document, indented on a terminal. Lossless: what is dangerous is written as `\\uXXXX`."""
+    text = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    _write(_escaped.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def print_text(text: str) -> None:
+    """A server's own text: as it is into a file or pipe, harmless on a terminal."""
+    _write(clean(text) if sys.stdout.isatty() else text)
+
+
+def print_names(names: Sequence[str]) -> None:
+    for name in names:
+        _write(clean(name, one_line=True))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
+    """One row a line, under the columns' names.
+
+    Args:
+        columns: Keys of the rows; shown in capitals, `_` as a space.
+        empty: What to say, on stderr, where there are none.
+    """
+    if not rows:
+        note(empty)
+        return
+    heads = [column.replace("_", " ").upper() for column in columns]
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    if not sys.stdout.isatty():
+        for line in [heads, *cells]:
+            _write("\t".join(line))
+        return
+    # Here, not above: it costs 70 ms, and a script never sees it.
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for line in cells:
+        table.add_row(*[Text(cell) for cell in line])
+    Console(no_color=_no_colour(), highlight=False).print(table)
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """One thing, `key: value` a line; what is empty is left out."""
+    for key, value in fields.items():
+        if value in (None, "", [], {}):
+            continue
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            _write(f"{key}:")
+            for item in value:
+                _write(f"  {clean(item, one_line=True)}")
+        elif isinstance(value, dict | list):
+            _write(f"{key}:")
+            text = json.dumps(value, ensure_ascii=False, indent=2)
+            _write("  " + _escaped.sub(lambda found: f"\\u{ord(found[0]):04x}", text).replace("\n", "\n  "))
+        else:
+            _write(f"{key}: {clean(str(value))}")
+
+
+def note(text: str) -> None:
+    """Something beside the data, for whoever watches."""
+    print(clean(text), file=sys.stderr, flush=True)
+
+
+def print_failure(failure: Failure, *, as_json: bool) -> None:
+    """One sentence with the fix; with `--json` as the last line of stderr."""
+    if as_json:
+        print(_escaped.sub("?", json.dumps(failure.as_json(), ensure_ascii=False)), file=sys.stderr, flush=True)
+        return
+    note(f"hub: {failure.message}")
+    if failure.hint:
+        note(failure.hint)
+
+
+class Progress:
+    """What a running operation says, on one line of the terminal that is overwritten; else nothing."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = False
+
+    def __call__(self, sentence: str) -> None:
+        if self._live:
+            width = _width() - 1
+            print(f"\r\x1b[K{clean(sentence, one_line=True)[:width]}", end="", file=sys.stderr, flush=True)
+            self._shown = True
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._shown = False
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    shown = Progress()
+    try:
+        yield shown
+    finally:
+        shown.clear()
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(_cell(item) for item in value) or "-"
+    return clean(str(value), one_line=True)
+
+
+def _write(line: str) -> None:
+    try:
+        print(line)
+    except UnicodeEncodeError:
+        # A terminal or pipe that is not UTF-8 (LANG=C), or half a character from a server.
+        encoding = sys.stdout.encoding or "ascii"
+        print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _no_colour() -> bool:
+    return bool(os.environ.get("NO_COLOR"))
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80

@@ -1,0 +1,147 @@
+"""All upstreams: one task each, added, replaced and removed without touching the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from connectors.base import Context
+from connectors.children import Children
+from hub import __version__
+from hub.catalog import Catalog
+from hub.env import Env
+from hub.errors import UpstreamDown
+from hub.home import Home
+from hub.learn import Known
+from hub.manifest import ServerManifest
+from hub.model import Call, Result
+from hub.upstream import Surroundings, Upstream
+
+__all__ = ["Fleet"]
+
+log = logging.getLogger(__name__)
+
+_LOG_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Fleet:
+    def __init__(
+        self,
+        env: Env,
+        home: Home,
+        children: Children,
+        expand: Callable[[str], str],
+        *,
+        starts_at_once: int,
+        save: Callable[[ServerManifest, Known], None],
+        swap: Callable[[Catalog], None],
+    ) -> None:
+        """
+        Args:
+            save: Keeps what a server has been learnt to offer. Must not block.
+            swap: Puts a new catalog in place.
+        """
+        self.upstreams: Mapping[str, Upstream] = {}
+        self._env = env
+        self._home = home
+        self._children = children
+        self._expand = expand
+        self._save = save
+        self._swap = swap
+        self._revision = 0
+        self._scopes: dict[Upstream, anyio.CancelScope] = {}
+        self._around = Surroundings(
+            env, self._context, anyio.CapacityLimiter(starts_at_once), self._changed, self._keep_line
+        )
+
+    async def send(self, call: Call) -> Result:
+        """The innermost handler of the chain: to the server, and back."""
+        assert call.entry is not None
+        upstream = self.upstreams.get(call.entry.server)
+        if upstream is None:
+            raise UpstreamDown(f"Server {call.entry.server!r} has just been removed")
+        return await upstream.send(call)
+
+    def patience_seconds(self, server: str) -> float:
+        upstream = self.upstreams.get(server)
+        return upstream.patience_seconds if upstream is not None else 60.0
+
+    def checks_arguments(self, server: str) -> bool:
+        upstream = self.upstreams.get(server)
+        return upstream is not None and upstream.manifest.check == "arguments"
+
+    async def apply(
+        self, manifests: Mapping[str, ServerManifest], known: Mapping[str, Known], tasks: TaskGroup
+    ) -> None:
+        """Make the running servers those of `manifests`; what is unchanged is not touched.
+
+        A changed or removed server takes no more calls; those under way end in its own call limit.
+
+        Args:
+            known: What servers were last known to offer, for those that are new here.
+            tasks: Runs them. Cancelling it ends all.
+        """
+        upstreams = dict(self.upstreams)
+        for name in [*upstreams]:
+            if name not in manifests or manifests[name] != upstreams[name].manifest:
+                tasks.start_soon(self._end, upstreams.pop(name))
+        for name, manifest in manifests.items():
+            if name not in upstreams:
+                upstreams[name] = upstream = Upstream(manifest, self._around, known.get(name))
+                await tasks.start(self._run, upstream)
+        self.upstreams = dict(sorted(upstreams.items()))
+        self._rebuild()
+
+    async def _run(self, upstream: Upstream, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.CancelScope() as scope:
+            self._scopes[upstream] = scope
+            task_status.started()
+            try:
+                await upstream.run()
+            finally:
+                del self._scopes[upstream]
+
+    async def _end(self, upstream: Upstream) -> None:
+        await upstream.retire(upstream.manifest.limits.call)
+        scope = self._scopes.get(upstream)
+        if scope is not None:
+            scope.cancel()
+
+    def _rebuild(self) -> None:
+        self._revision += 1
+        self._swap(Catalog.build([upstream.offer for upstream in self.upstreams.values()], self._revision))
+
+    def _changed(self, upstream: Upstream, known: Known) -> None:
+        self._save(upstream.manifest, known)
+        if self.upstreams.get(upstream.name) is upstream:
+            self._rebuild()
+
+    def _context(self, manifest: ServerManifest, fields: dict[str, Any]) -> Context:
+        context = Context(
+            name=manifest.name,
+            home=self._home.path,
+            data=self._home.data,
+            children=self._children,
+            expand=self._expand,
+            client={"name": "hub", "title": "MCP tool hub", "version": __version__},
+            cwd=None if manifest.cwd is None else self._home.path / self._expand(manifest.cwd),
+            era=manifest.era,
+            message_bytes_max=manifest.limits.message,
+            concurrent_max=manifest.limits.concurrent,
+        )
+        return replace(context, **fields)
+
+    def _keep_line(self, server: str, line: str) -> None:
+        """Append to the server's log file; start it anew when it has grown too long."""
+        path = self._home.logs / f"{server}.log"
+        try:
+            too_long = path.exists() and path.stat().st_size > _LOG_BYTES_MAX
+            with path.open("w" if too_long else "a", encoding="utf-8", errors="replace") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            log.debug("%s: its log cannot be written: %s", server, error)

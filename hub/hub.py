@@ -1,0 +1,150 @@
+"""The two verbs: what may I use, and use it.
+
+Agents over HTTP and stdio, the command line, and everything to come go through `entries` and
+`call`. Holds the catalog of the moment and each agent's view of it; both are values that are
+replaced, so readers need no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hub.catalog import Catalog
+from hub.env import Env
+from hub.errors import NotFound
+from hub.model import KINDS, Agent, Call, Entry, Handler, Json, Kind, Notify, Result
+from hub.policy import Decision, decide
+from hub.templates import stems_from
+
+__all__ = ["METHOD_KINDS", "Hub", "Sight"]
+
+METHOD_KINDS: Mapping[str, Kind] = {
+    "tools/call": "tool",
+    "resources/read": "resource",
+    "prompts/get": "prompt",
+}
+"""The methods that use an entry, and the kind that each uses."""
+
+_SIGHTS_MAX = 1024
+
+
+@dataclass(slots=True)
+class Sight:
+    """What one agent may use of one catalog: computed once, then looked up."""
+
+    catalog: Catalog
+    agent: Agent
+    entries: Mapping[Kind, tuple[Entry, ...]]
+    cached: dict[Any, bytes] = field(default_factory=dict)
+    """For whoever answers lists: bytes by whatever key it likes. Gone when catalog or grants change."""
+
+
+class Hub:
+    def __init__(self, env: Env, handler: Handler, catalog: Catalog | None = None) -> None:
+        """
+        Args:
+            handler: The chain, ending at the servers.
+        """
+        self.env = env
+        self.catalog = catalog or Catalog()
+        self._handler = handler
+        self._sights: dict[str, Sight] = {}
+        self._listeners: set[Callable[[frozenset[Kind]], None]] = set()
+
+    def sight(self, agent: Agent) -> Sight:
+        """What `agent` may use now."""
+        sight = self._sights.get(agent.name)
+        if sight is None or sight.catalog is not self.catalog or sight.agent.grants is not agent.grants:
+            if len(self._sights) >= _SIGHTS_MAX:
+                self._sights.clear()
+            sight = Sight(
+                self.catalog,
+                agent,
+                {
+                    kind: tuple(
+                        e for e in self.catalog.entries[kind] if decide(agent.grants, e.grant).allowed
+                    )
+                    for kind in KINDS
+                },
+            )
+            self._sights[agent.name] = sight
+        return sight
+
+    def entries(self, agent: Agent, kind: Kind) -> tuple[Entry, ...]:
+        """What may I use? In a fixed order, without asking any server."""
+        return self.sight(agent).entries[kind]
+
+    def explain(self, agent: Agent, grant: str) -> Decision:
+        """Why `agent` may, or may not, use what rules know as `grant`."""
+        return decide(agent.grants, grant)
+
+    async def call(self, call: Call) -> Result:
+        """Use it: through the chain, to the server, and back.
+
+        Raises:
+            HubError: the hub refused it or failed at it.
+            connectors.base.RemoteError: the server answered with an error.
+        """
+        return await self._handler(call)
+
+    def new_call(
+        self,
+        agent: Agent,
+        session: str,
+        method: str,
+        params: Json,
+        *,
+        capabilities: Mapping[str, Any] | None = None,
+        log_level: str | None = None,
+        notify: Notify | None = None,
+    ) -> Call:
+        """The call that `params` of `method` stand for, granted or not.
+
+        Raises:
+            KeyError: `method` uses no entry.
+            NotFound: `params` name nothing at all (no string under `name` or `uri`).
+        """
+        kind = METHOD_KINDS[method]
+        name = params.get("uri" if kind == "resource" else "name")
+        if not isinstance(name, str):
+            raise NotFound(f"Unknown {kind}: {name!r:.100}")
+        return Call(
+            self.env.new_id(), agent, session, method, name, self.find(kind, name), params,
+            capabilities or {}, log_level, notify,
+        )  # fmt: skip
+
+    def find(self, kind: Kind, name: str) -> Entry | None:
+        """The entry that a name or URI stands for, whoever asks.
+
+        A URI that no server lists stands for the first template that can have made it; the
+        entry's `own` is then the URI itself.
+        """
+        entry = self.catalog.find(kind, name)
+        if entry is None and kind == "resource":
+            return self._from_template(name)
+        return entry
+
+    def _from_template(self, uri: str) -> Entry | None:
+        for template in self.catalog.entries["template"]:
+            prefix = f"hub+{template.server}:" if template.name != template.own else ""
+            own = uri.removeprefix(prefix)
+            if uri.startswith(prefix) and stems_from(template.own, own):
+                return Entry(
+                    "resource", template.server, own, uri, f"{template.server}__{own}", {}, reads_only=True
+                )
+        return None
+
+    def swap(self, catalog: Catalog) -> None:
+        """Put a new catalog in place, and tell who listens which kinds differ."""
+        old, self.catalog = self.catalog, catalog
+        changed = frozenset(kind for kind in KINDS if old.entries[kind] != catalog.entries[kind])
+        if changed:
+            for listener in list(self._listeners):
+                listener(changed)
+
+    def on_change(self, listener: Callable[[frozenset[Kind]], None]) -> Callable[[], None]:
+        """Call `listener(kinds)` whenever the catalog changes; returns how to stop that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)

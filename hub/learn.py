@@ -1,0 +1,93 @@
+"""Ask a server what it offers: every list that it declares, page by page, within bounds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from connectors.base import Json, Link, LinkError, RemoteError
+from hub.model import Kind
+
+__all__ = ["CHANGES", "Known", "learn"]
+
+log = logging.getLogger(__name__)
+
+CHANGES: Final[Mapping[str, tuple[Kind, ...]]] = {
+    "notifications/tools/list_changed": ("tool",),
+    "notifications/resources/list_changed": ("resource", "template"),
+    "notifications/prompts/list_changed": ("prompt",),
+}
+"""Which lists a server says have changed."""
+
+_LISTS: Final[Mapping[Kind, tuple[str, str, str]]] = {
+    "tool": ("tools", "tools/list", "tools"),
+    "resource": ("resources", "resources/list", "resources"),
+    "template": ("resources", "resources/templates/list", "resourceTemplates"),
+    "prompt": ("prompts", "prompts/list", "prompts"),
+}
+"""By kind: the capability that declares it, the method, and the key of the result."""
+
+_PAGES_MAX: Final = 1000
+_ENTRIES_MAX: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a server said of itself when it was last learnt."""
+
+    version: str
+    info: Json
+    capabilities: Json
+    instructions: str | None
+    definitions: Mapping[Kind, tuple[Json, ...]]
+
+
+async def learn(link: Link, kinds: frozenset[Kind] | None, known: Known | None) -> Known:
+    """What the server offers now.
+
+    Args:
+        kinds: Which lists to ask for; `None` for all. Others are taken from `known`.
+        known: What it offered before: kept for a list that it refuses to give now.
+
+    Raises:
+        LinkError: the link failed, or a list has no end.
+    """
+    before: Mapping[Kind, tuple[Json, ...]] = known.definitions if known is not None else {}
+    found: dict[Kind, tuple[Json, ...]] = {}
+    for kind, (capability, method, key) in _LISTS.items():
+        if kinds is not None and kind not in kinds:
+            found[kind] = before.get(kind, ())
+        elif capability not in link.peer.capabilities:
+            found[kind] = ()
+        else:
+            try:
+                found[kind] = await _list(link, method, key)
+            except RemoteError as error:
+                found[kind] = before.get(kind, ())
+                # Many servers have resources but no templates, and say so with an error.
+                if kind != "template":
+                    log.warning("%s was refused: %s", method, error)
+    peer = link.peer
+    return Known(peer.version, peer.info, peer.capabilities, peer.instructions, found)
+
+
+async def _list(link: Link, method: str, key: str) -> tuple[Json, ...]:
+    found: list[Json] = []
+    cursors: set[str] = set()
+    params: Json = {}
+    for _ in range(_PAGES_MAX):
+        result = await link.request(method, params)
+        page = result.get(key)
+        if not isinstance(page, list):
+            raise LinkError(f"its answer to {method} has no list {key!r}")
+        found.extend(page)
+        cursor = result.get("nextCursor")
+        if cursor is None:
+            return tuple(found)
+        if not isinstance(cursor, str) or cursor in cursors or len(found) > _ENTRIES_MAX:
+            break
+        cursors.add(cursor)
+        params = {"cursor": cursor}
+    raise LinkError(f"its answers to {method} have no end: after {len(found)} entries there is always more")

@@ -1,0 +1,26 @@
+"""What happens to a call on its way to the server, in order, outermost first. One file each.
+
+record      outermost of those that stand, so that refusals and timeouts are recorded too
+deadline    outside authorize: whatever a call waits for counts
+authorize   nothing below it sees a call that may not be
+check       judges arguments, so it must not run for what is refused
+
+`trace` and `fallback` will stand outside record, `limit`, `approve`, `retry` and `breaker` after
+authorize: see ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hub.middleware.authorize import authorize
+from hub.middleware.check import Check
+from hub.middleware.deadline import Deadline
+from hub.middleware.record import Record
+from hub.model import Middleware
+
+__all__ = ["ordered"]
+
+
+def ordered(record: Record, deadline: Deadline, check: Check) -> Sequence[Middleware]:
+    return (record, deadline, authorize, check)

@@ -1,0 +1,73 @@
+"""With `check: arguments` in a server's manifest: arguments are judged by the tool's own schema first.
+
+Off by default, because servers differ in what they accept beyond their schema. The answer is a
+tool error that names each wrong argument, which a model can read and mend; nothing is sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import jsonschema_rs
+
+from connectors.jsonrpc import encode
+from hub.model import Call, Entry, Handler, Result
+
+__all__ = ["Check"]
+
+_ERRORS_MAX = 20
+_COMPILED_MAX = 4096
+
+
+class Check:
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
+        """
+        Args:
+            wanted: Whether the named server's manifest asks for it.
+        """
+        self._wanted = wanted
+        self._compiled: dict[int, tuple[Entry, jsonschema_rs.Validator | None]] = {}
+
+    async def __call__(self, call: Call, inner: Handler) -> Result:
+        entry = call.entry
+        if entry is None or entry.kind != "tool" or not self._wanted(entry.server):
+            return await inner(call)
+        validator = self._validator(entry)
+        wrong = [] if validator is None else _wrong(validator, call.params.get("arguments", {}))
+        if not wrong:
+            return await inner(call)
+        text = "The arguments do not fit; nothing was sent.\n" + "\n".join(wrong)
+        return {"content": [{"type": "text", "text": text}], "isError": True}
+
+    def _validator(self, entry: Entry) -> jsonschema_rs.Validator | None:
+        """The entry's compiled schema; `None` where its schema is no valid one."""
+        known = self._compiled.get(id(entry))
+        if known is not None and known[0] is entry:
+            return known[1]
+        try:
+            # An external `$ref` is not fetched: no retriever is given, and resolving fails.
+            validator = jsonschema_rs.validator_for(
+                json.loads(encode(entry.definition["inputSchema"])), retriever=_refuse
+            )
+        except (ValueError, jsonschema_rs.ReferencingError):
+            validator = None
+        if len(self._compiled) >= _COMPILED_MAX:
+            self._compiled.clear()
+        self._compiled[id(entry)] = (entry, validator)
+        return validator
+
+
+def _refuse(uri: str) -> object:
+    raise ValueError(f"the schema refers to another document: {uri[:200]}")
+
+
+def _wrong(validator: jsonschema_rs.Validator, arguments: object) -> list[str]:
+    """One line for each argument that does not fit, at most 20."""
+    lines: list[str] = []
+    for error in validator.iter_errors(json.loads(encode(arguments))):
+        where = ".".join(str(part) for part in error.instance_path) or "arguments"
+        lines.append(f"{where}: {error.message[:300]}")
+        if len(lines) == _ERRORS_MAX:
+            break
+    return lines

@@ -1,0 +1,153 @@
+"""Open the database file, for writing or only for reading, or say in a sentence why not.
+
+Plain sqlite3, no thread and no event loop: `db` uses it in its threads, the command line directly.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote
+
+from hub.errors import StoreError
+from hub.store import migrations
+
+__all__ = ["BUSY_SECONDS", "Synchronous", "hinders", "open_for_writing", "open_read_only", "why"]
+
+Synchronous = Literal["normal", "full"]
+"""`normal` survives the end of the process at any moment; `full` also that of the machine."""
+
+BUSY_SECONDS: Final = 2.0
+"""How long to wait for another program's lock."""
+
+_CHECKPOINT_PAGES: Final = 1000
+_WAL_BYTES_KEPT: Final = 16 * 1024 * 1024
+
+_WORDS: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "another program holds its lock",
+    sqlite3.SQLITE_LOCKED: "another program holds its lock",
+    sqlite3.SQLITE_PROTOCOL: "another program holds its lock",
+    sqlite3.SQLITE_READONLY: "it may not be written",
+    sqlite3.SQLITE_PERM: "it may not be written",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_IOERR: "the disk fails",
+    sqlite3.SQLITE_NOMEM: "memory is short",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is not a database",
+}
+
+
+def open_for_writing(path: Path, synchronous: Synchronous = "normal") -> sqlite3.Connection:
+    """A connection in autocommit mode to a database of the newest shape, made where there is none.
+
+    Its file is for its owner only. Waits at most `BUSY_SECONDS` for a lock.
+
+    Raises:
+        StoreError: not a database of this hub or of a newer one (then nothing is changed), locked,
+            not writable.
+    """
+    is_current = path.exists() and path.stat().st_size > 0 and _is_current(path)
+    try:
+        # SQLite would take the umask's mode, and gives its -wal and -shm files the mode of this one.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}. {_fix(path)}") from None
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+        if not is_current:
+            migrations.apply(connection)
+        else:
+            connection.execute("BEGIN IMMEDIATE")  # proves that it can be written now
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        connection.close()
+        raise _unusable(path, error) from error
+    return connection
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, to a database of the newest shape.
+
+    May be used by one thread at a time.
+
+    Raises:
+        StoreError: there is none yet, it is of another version or another program, or locked.
+    """
+    if not path.exists():
+        raise StoreError(f"{path} does not exist: no hub has run here yet. Start one with `hub serve`.")
+    if not _is_current(path):
+        raise StoreError(f"{path} is of an older version of the hub. Start the hub once; that updates it.")
+    return _connect_read_only(path)
+
+
+def _is_current(path: Path) -> bool:
+    """Whether it has seen all changes; raises `StoreError` where it cannot be ours. Changes nothing."""
+    connection = _connect_read_only(path)
+    try:
+        seen = migrations.applied(connection)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    finally:
+        connection.close()
+    if seen is None:
+        raise StoreError(f"{path} is another program's database. Move it away; the hub makes its own.")
+    unknown = [name for name in seen if name not in migrations.NAMES]
+    if unknown:
+        raise StoreError(
+            f"{path} was written by a newer version of the hub (it holds {unknown[-1]!r:.80}). "
+            "Use that version, or move the file away to begin a new one; nothing was changed."
+        )
+    return len(seen) == len(migrations.NAMES)
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(
+            f"file:{quote(os.fspath(path.absolute()))}?mode=ro",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+
+
+def hinders(error: BaseException) -> bool:
+    """Whether an error says that the database as a whole cannot be used, rather than one statement."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _WORDS
+
+
+def why(error: BaseException) -> str:
+    """A few words for the sentence that somebody reads; never quotes values."""
+    return _WORDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, type(error).__name__)
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
+    return StoreError(f"{path} cannot be used: {why(error)}. {_fix(path, error)}")
+
+
+def _fix(path: Path, error: sqlite3.Error | None = None) -> str:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_PERM) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
+        return "End the program that has it open, then try again."
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return "Move it away, or put back a copy; the hub makes a new one."
+    if code == sqlite3.SQLITE_FULL:
+        return "Free some space, then try again."
+    return f"Let the user who runs the hub write to {path.parent}, or name another folder with --home."

@@ -1,0 +1,24 @@
+"""What a command reads where no hub runs: the same queries, on a connection of its own, without a thread."""
+
+from __future__ import annotations
+
+from hub.store.calls import CallFilter, CallRow, get_call, list_calls
+from hub.store.connection import open_read_only
+from hub.store.servers import ServerRow, list_servers
+from hub.store.sessions import SessionRow, get_session, list_sessions
+from hub.store.tokens import TokenRow, list_tokens
+
+__all__ = [
+    "CallFilter",
+    "CallRow",
+    "ServerRow",
+    "SessionRow",
+    "TokenRow",
+    "get_call",
+    "get_session",
+    "list_calls",
+    "list_servers",
+    "list_sessions",
+    "list_tokens",
+    "open_read_only",
+]
