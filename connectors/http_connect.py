@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import os
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,8 +56,7 @@ class Address:
         if "@" in parts.netloc:
             raise ValueError("a URL holds no name or password; use `headers: {Authorization: ...}`")
         try:
-            host, port = parts.hostname or "", parts.port
-            host = host if host.isascii() else host.encode("idna").decode()
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port
         except ValueError:
             raise ValueError("the URL's host or port cannot be read") from None
         if not host or re.search(r"[^0-9a-z.:%_-]", host):
@@ -177,8 +178,7 @@ class Route:
             raise LinkError(f"no TLS with {self.address.authority}: {reason}", sent=False) from None
         except OSError as error:
             place = f"the proxy {self.proxy.name}" if self.proxy is not None else self.address.authority
-            reason = error.strerror or str(error) or type(error).__name__
-            raise LinkError(f"could not connect to {place}: {reason}", sent=False) from None
+            raise LinkError(f"could not connect to {place}: {_reason(error)}", sent=False) from None
 
     async def _connect(self, make: Callable[[], Connection]) -> Connection:
         at = self.proxy or self.address
@@ -210,10 +210,8 @@ class Route:
                     sent=False,
                 )
             if not 200 <= status < 300:
-                raise LinkError(
-                    f"the proxy {proxy.name} does not let through to {address.authority}: {status_text(status)}",
-                    sent=False,
-                )
+                refused = f"the proxy {proxy.name} does not let through to {address.authority}"
+                raise LinkError(f"{refused}: {status_text(status)}", sent=False)
             connection = make()
             over_tls = await loop.start_tls(transport, connection, self.tls, server_hostname=address.host)
             if over_tls is None:
@@ -223,6 +221,13 @@ class Route:
             raise
         connection.connection_made(over_tls)
         return connection
+
+
+def _reason(error: OSError) -> str:
+    """Event loops put words of their own in place of the system's."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error) or type(error).__name__
+    return os.strerror(error.errno)
 
 
 class _Tunnel(asyncio.Protocol):

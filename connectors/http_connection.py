@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, cast
@@ -22,7 +23,8 @@ from connectors.base import LinkError
 __all__ = ["HEADERS_BYTES_MAX", "Connection", "Response", "Stream", "status_text"]
 
 HEADERS_BYTES_MAX: Final = 64 * 1024
-"""For the headers of one answer together, and for what of a body is not content (chunk extensions, trailers)."""
+"""For the headers of one answer together, and for what is sent in a body without being content
+(chunk extensions, trailers)."""
 
 BACKLOG_BYTES_MAX: Final = 256 * 1024
 """How much of an event stream may wait to be used before the socket is left alone."""
@@ -31,6 +33,16 @@ DRAIN_BYTES_MAX: Final = 64 * 1024
 DRAIN_SECONDS: Final = 2.0
 """How long and how much a stream that is of no more interest may still say until it ends, so that its
 connection can serve again."""
+
+# A peer that vanished without a word is noticed within a minute, on streams that are silent for hours too.
+_KEEP_ALIVE: Final = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), seconds)
+        for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
 
 
 def status_text(status: int) -> str:
@@ -56,6 +68,11 @@ class Response:
     def header(self, name: bytes) -> str:
         """Its value without white space around it, or an empty string."""
         return self.headers.get(name, b"").decode("latin-1").strip()
+
+    def leave(self) -> None:
+        """Its body, if it still comes, is of no interest."""
+        if self.stream is not None:
+            self.stream.close()
 
     @property
     def content_type(self) -> str:
@@ -216,16 +233,18 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.usable = True
-        socket = transport.get_extra_info("socket")
-        if socket is not None and hasattr(select, "poll"):
-            self._poll = select.poll()
-            self._poll.register(socket.fileno(), select.POLLIN)
+        link = transport.get_extra_info("socket")
+        for level, option, value in _KEEP_ALIVE:
+            link.setsockopt(level, option, value)
+        self._poll = select.poll()
+        self._poll.register(link.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if not self.usable:
             return
         if self._future is None and self._response is None:
-            return self._fail("it answered although nothing was asked")
+            self._fail("it answered although nothing was asked")
+            return
         self.answered = True
         self._overhead += len(data)
         try:
@@ -236,7 +255,6 @@ class Connection(asyncio.Protocol):
             self._fail(f"what it answered is no HTTP/1.1: {error}"[:200])
         if self._overhead > HEADERS_BYTES_MAX:
             self._fail(f"its answer's headers are larger than {HEADERS_BYTES_MAX} bytes")
-        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
@@ -354,7 +372,8 @@ class Connection(asyncio.Protocol):
         )
 
     def _too_large(self) -> str:
-        return f"its answer is larger than {self._body_bytes_max} bytes (the server's `message` limit in its manifest)"
+        limit = f"{self._body_bytes_max} bytes"
+        return f"its answer is larger than {limit} (`limits: {{message: ...}}` in its manifest)"
 
     def _fail(self, reason: str) -> None:
         """No usable answer: whoever waits for it learns why, and the connection ends."""

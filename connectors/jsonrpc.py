@@ -160,15 +160,17 @@ def classify(message: Any) -> Literal["request", "notification", "response"]:
         what = "batches are not supported" if type(message) is list else "a message is an object"
         raise Malformed(INVALID_REQUEST, f"Invalid request: {what}")
     id = message.get("id")
-    if "id" in message and not _usable(id):
-        # An error answer may carry a null id: the peer could not read ours.
-        if not (id is None and "error" in message):
-            raise Malformed(INVALID_REQUEST, "Invalid request: 'id' must be a string or an integer within 2^53")
+    # An error answer may carry a null id: the peer could not read ours.
+    unread = id is None and "error" in message and "method" not in message
+    if "id" in message and not _usable(id) and not unread:
+        raise Malformed(INVALID_REQUEST, "Invalid request: 'id' must be a string or an integer within 2^53")
     if message.get("jsonrpc") != "2.0":
         raise Malformed(INVALID_REQUEST, "Invalid request: 'jsonrpc' must be \"2.0\"", id)
     if "method" in message:
         if type(message["method"]) is not str:
             raise Malformed(INVALID_REQUEST, "Invalid request: 'method' must be a string", id)
+        if "result" in message or "error" in message:
+            raise Malformed(INVALID_REQUEST, "Invalid request: both a request and a response", id)
         params = message.get("params", {})
         if type(params) is not dict:
             raise Malformed(INVALID_PARAMS, "Invalid params: 'params' must be an object", id)
@@ -241,9 +243,7 @@ class Correlation:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def open(
-        self, params: Json, on_notify: Notify | None, *, lasting: bool = False
-    ) -> tuple[Waiting, Json]:
+    def open(self, params: Json, on_notify: Notify | None, *, lasting: bool = False) -> tuple[Waiting, Json]:
         """A new request: its place, and the params to send, with our progress token in them."""
         self._last += 1
         id = self._last

@@ -59,6 +59,11 @@ class Reader:
         self.retry_milliseconds: int | None = None
         """How long the server asks to wait before connecting again."""
 
+    def restart(self) -> None:
+        """A new connection goes on with the stream: what was cut off is forgotten, `last_id` stays."""
+        self._open, self._open_size, self._after_cr, self._started = [], 0, False, False
+        self._data, self._size, self._name, self._next_id = [], 0, b"", self.last_id
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events that this chunk completes, in order. Use them all up before the next `feed`.
 

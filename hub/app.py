@@ -6,21 +6,22 @@ and `hub.serve` for a long life.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
 
 from connectors.children import Children
+from connectors.jsonrpc import encode
 from hub import chain, lock, manifest, middleware
 from hub.env import Env, SystemEnv
-from hub.errors import Problem
+from hub.errors import Problem, Unauthorized
 from hub.fleet import Fleet
 from hub.home import Home
 from hub.hub import Hub
@@ -33,7 +34,9 @@ from hub.middleware.record import Record
 from hub.model import Agent, Json
 from hub.sessions import Sessions
 from hub.settings import Settings
-from hub.store import Store
+from hub.store import servers
+from hub.store.calls import Calls
+from hub.store.db import Store
 from hub.variables import expander
 
 __all__ = ["App", "open_app"]
@@ -65,7 +68,7 @@ class App:
         self.store = store
         self.identities = identities
         self.sessions = sessions
-        self.manifests = Manifests()
+        self.manifests = Manifests({}, {}, ())
         self.started = env.now()
         self.recovered = 0
         """Calls that were under way when the hub last ended: what they did is not known."""
@@ -80,12 +83,13 @@ class App:
         )
         self._deadline = Deadline(env, self.fleet.patience_seconds)
         self._tasks = tasks
+        self._calls = Calls(store)
         self._applying = anyio.Lock()
         self.hub = Hub(
             env,
             chain.build(
                 middleware.ordered(
-                    Record(store.calls, env, record_bytes_max=settings.record_bytes_max),
+                    Record(self._calls, env, settings.record_bytes_max),
                     self._deadline,
                     Check(self.fleet.checks_arguments),
                 ),
@@ -95,7 +99,7 @@ class App:
 
     async def start(self) -> None:
         """Take up what the store remembers, and start what the manifests say."""
-        self.recovered = await self.store.calls.recover()
+        self.recovered = await self._calls.recover()
         if self.recovered:
             log.warning("%d calls were under way when the hub last ended; they are 'unknown'", self.recovered)
         self._tasks.start_soon(self._deadline.run)
@@ -151,42 +155,44 @@ class App:
     async def keep_token(self, agent: str) -> Path:
         """A file for its owner only that holds a live token of `agent`; made where there is none."""
         path = self.home.token_file(agent)
-        if path.exists() and self.identities.knows(path.read_text().strip()):
-            return path
+        if path.exists():
+            try:
+                if self.identities.identify(f"Bearer {path.read_text().strip()}").name == agent:
+                    return path
+            except Unauthorized:
+                log.info("the token in %s is no longer live; a new one takes its place", path)
         _, token = await self.identities.issue(agent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(token + "\n")
         return path
 
-    async def _known(self, servers: Mapping[str, ServerManifest]) -> dict[str, Known]:
+    async def _known(self, manifests: Mapping[str, ServerManifest]) -> dict[str, Known]:
         """What the store remembers of servers whose manifest still connects to the same thing."""
-        rows = await self.store.servers.load()
         return {
-            name: Known(row.version, row.info, row.capabilities, row.instructions, row.definitions)
-            for name, row in rows.items()
-            if name in servers and row.fingerprint == fingerprint(servers[name])
+            row.name: Known(
+                row.version,
+                json.loads(row.info),
+                json.loads(row.capabilities),
+                row.instructions,
+                {kind: tuple(each) for kind, each in json.loads(row.definitions).items()},
+            )
+            for row in await self.store.read(servers.list_servers)
+            if row.name in manifests and row.fingerprint == manifests[row.name].fingerprint
         }
 
-    def _save(self, server: ServerManifest, known: Known) -> None:
-        self._tasks.start_soon(self._save_known, server, known)
-
-    async def _save_known(self, server: ServerManifest, known: Known) -> None:
-        await self.store.servers.save(
-            server.name,
-            fingerprint(server),
+    def _save(self, manifest: ServerManifest, known: Known) -> None:
+        row = servers.ServerRow(
+            manifest.name,
+            manifest.fingerprint,
             known.version,
-            known.info,
-            known.capabilities,
+            encode(known.info).decode(),
+            encode(known.capabilities).decode(),
             known.instructions,
-            known.definitions,
+            encode(known.definitions).decode(),
+            int(self.env.now() * 1000),
         )
-
-
-def fingerprint(server: ServerManifest) -> str:
-    """Changes when what the manifest connects to does: then what was learnt no longer counts."""
-    said = {"kind": server.connect_kind, "connect": server.connect.model_dump(mode="json"), "era": server.era}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        self.store.post(partial(servers.save, row=row))
 
 
 def _no_secret(name: str) -> str | None:
@@ -202,16 +208,24 @@ async def open_app(home: Home, settings: Settings, env: Env | None = None) -> As
         StoreError: the database cannot be used.
     """
     env = env or SystemEnv()
-    async with AsyncExitStack() as stack:
-        stack.enter_context(lock.held(home))
-        store = await stack.enter_async_context(
-            Store.open(home.database, env, synchronous=settings.synchronous)
-        )
-        children = await stack.enter_async_context(Children())
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(tasks.cancel_scope.cancel)
-        identities = await Identities.open(store, env)
-        sessions = Sessions(store, env, idle_seconds=settings.session_idle)
-        app = App(home, settings, env, store, identities, sessions, children, tasks)
-        await app.start()
-        yield app
+    try:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(lock.held(home))
+            store = await stack.enter_async_context(
+                Store.open(home.database, env, synchronous=settings.synchronous)
+            )
+            children = await stack.enter_async_context(Children())
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            identities = Identities(store, env)
+            await identities.load()
+            sessions = Sessions(store, env, idle_seconds=settings.session_idle)
+            app = App(home, settings, env, store, identities, sessions, children, tasks)
+            await app.start()
+            yield app
+            identities.flush()
+    except BaseExceptionGroup as group:
+        # What failed inside is what failed; that a task group stood around it is nobody's concern.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise

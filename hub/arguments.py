@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hub.errors import InvalidParams
 from hub.model import Json
 
-__all__ = ["read_arguments"]
+__all__ = ["read_arguments", "read_object"]
 
 _TYPES = ("null", "boolean", "integer", "number", "array", "object", "string")
 """Most particular first: of several types that a schema allows, the first one that fits is meant."""
@@ -92,13 +94,12 @@ def _read(key: str, texts: list[str], schema: Any, root: Json) -> Any:
 
 
 def _example(wanted: str) -> str:
-    if wanted in ("array", "object"):
-        return f" Write it as JSON: {'[1, 2]' if wanted == 'array' else '{"key": "value"}'}, in quotes for the shell."
-    return " Write true or false." if wanted == "boolean" else ""
+    examples = {"array": "'[1, 2]'", "object": '\'{"key": "value"}\'', "boolean": "true or false"}
+    return f" Write {examples[wanted]}." if wanted in examples else ""
 
 
 def _items(key: str, texts: list[str], parts: list[Json], root: Json) -> list[Any]:
-    items = next((part["items"] for part in parts if isinstance(part.get("items"), dict)), {})
+    items: Any = next((part["items"] for part in parts if isinstance(part.get("items"), dict)), {})
     return [_read(key, [text], items, root) for text in texts]
 
 
@@ -183,3 +184,26 @@ def _types(part: Json) -> list[str]:
 def _literals(part: Json) -> list[Any]:
     choices = part.get("enum")
     return [*(choices if isinstance(choices, list) else ()), *([part["const"]] if "const" in part else ())]
+
+
+def read_object(text: str | None) -> Json:
+    """The JSON object that `text` is, or that the file after `@`, or stdin for `-`, holds; `{}` for `None`.
+
+    Raises:
+        InvalidParams: it cannot be read, or is no JSON object.
+    """
+    if text is None:
+        return {}
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_refuse)
+    except OSError as error:
+        raise InvalidParams(f"--args-json: {error.filename} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidParams(f"--args-json: this is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise InvalidParams('--args-json: must be a JSON object: {"key": "value"}.')
+    return value

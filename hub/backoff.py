@@ -22,6 +22,6 @@ def retry_wait_seconds(failures: int, seed: bytes, *, base: float = 0.5, cap: fl
     """
     if failures < 0:
         raise ValueError(f"failures must be 0 or more, not {failures}")
-    whole = min(cap, base * 2 ** min(failures, 32))
+    whole = min(cap, base * 2.0 ** min(failures, 32))
     fraction = int.from_bytes(seed, "big") / (1 << 8 * len(seed)) if seed else 0.0
     return whole / 2 + whole / 2 * fraction

@@ -79,6 +79,9 @@ class Unauthorized(HubError):
 class Refused(HubError):
     reason = "refused"
 
+    rule: str | None = None
+    """The id of the rule that decided, where one did: for the record, never for the agent."""
+
 
 class NotFound(Refused):
     """`Unknown tool: x`, whether it does not exist or is not granted."""

@@ -6,13 +6,14 @@ see it: `hub/server/` has its own words for them. Light: imported before anythin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from hub.errors import HubError
 
 __all__ = ["EXIT_CODES", "Failure", "failure_of"]
 
-EXIT_CODES: Final = {
+EXIT_CODES: Final[Mapping[str, int]] = {
     "unexpected": 1,
     "home": 1,
     "store": 1,

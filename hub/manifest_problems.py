@@ -5,8 +5,7 @@ No value is repeated unless it cannot be a secret (a version, one of a few words
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -14,8 +13,9 @@ from pydantic.fields import FieldInfo
 
 from hub.errors import Problem
 from hub.manifest_text import Document, Where
+from hub.nearest import did_you_mean, nearest
 
-__all__ = ["did_you_mean", "problems_of"]
+__all__ = ["problems_of"]
 
 _QUOTE = "Write it in quotes"
 _TYPES: Final = {
@@ -30,19 +30,18 @@ _TYPES: Final = {
 
 
 def problems_of(
-    error: ValidationError, model: type[BaseModel], document: Document, base: Where = (), shown: Where = ()
+    error: ValidationError, model: type[BaseModel], document: Document, base: Where = ()
 ) -> list[Problem]:
     """One problem for each thing wrong.
 
     Args:
         base: Where in the document the value stands that `model` was asked to check.
-        shown: What is put before a key where people see it.
     """
     found: list[Problem] = []
     for detail in error.errors(include_url=False):
         where = tuple(part for part in detail["loc"] if part != "[key]")
         message = _sentence(detail, model, where, document.spelled.get((*base, *where)))
-        found.append(document.problem((*base, *where), message, (*shown, *where)))
+        found.append(document.problem((*base, *where), message))
     return found
 
 
@@ -61,8 +60,8 @@ def _sentence(detail: Any, model: type[BaseModel], where: Where, spelled: str | 
         return _not_text(detail["input"], str(where[-1]) if where else "", spelled)
     if kind == "literal_error":
         words = [str(word).strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
-        near = difflib.get_close_matches(str(detail["input"]), words, 1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        near = nearest(str(detail["input"]), words)
+        hint = f" Did you mean '{near}'?" if near is not None else ""
         return f"must be {' or '.join(words)}.{hint}"
     sentence = _TYPES.get(kind.split("_")[0]) if kind.endswith(("_type", "_parsing")) else None
     return sentence or detail["msg"].removeprefix("Input should ").removeprefix("Value should ") + "."
@@ -75,12 +74,6 @@ def _not_text(value: object, key: str, spelled: str | None) -> str:
     if key == "version" and spelled is not None and not isinstance(value, bool):
         return f'was read as the number {value}. {_QUOTE}: "{spelled}".'
     return f"must be text, and was read as {what}. {_QUOTE}."
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The nearest of the words that are known, or all of them."""
-    near = difflib.get_close_matches(word.lower(), known, 1, 0.6)
-    return f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(known)}."
 
 
 def _keys_at(model: type[BaseModel], where: Where) -> list[str]:

@@ -23,7 +23,16 @@ from pydantic.json_schema import SkipJsonSchema
 
 from hub import units
 
-__all__ = ["AgentShape", "Annotations", "Limits", "OverrideShape", "RuleShape", "ServerShape", "Tools", "listed"]
+__all__ = [
+    "AgentShape",
+    "Annotations",
+    "Limits",
+    "OverrideShape",
+    "RuleShape",
+    "ServerShape",
+    "Tools",
+    "listed",
+]
 
 _SERVER_NAME: Final = r"^[a-z][a-z0-9-]{0,23}$"
 _AGENT_NAME: Final = r"^[a-z][a-z0-9-]{0,62}$"
@@ -77,8 +86,12 @@ def _text_schema(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
 
-ServerName = Annotated[str, AfterValidator(_server_name), WithJsonSchema({"type": "string", "pattern": _SERVER_NAME})]
-AgentName = Annotated[str, AfterValidator(_agent_name), WithJsonSchema({"type": "string", "pattern": _AGENT_NAME})]
+ServerName = Annotated[
+    str, AfterValidator(_server_name), WithJsonSchema({"type": "string", "pattern": _SERVER_NAME})
+]
+AgentName = Annotated[
+    str, AfterValidator(_agent_name), WithJsonSchema({"type": "string", "pattern": _AGENT_NAME})
+]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Patterns = tuple[Pattern, ...]
 Duration = Annotated[float, BeforeValidator(units.seconds), _text_schema(units.DURATION_PATTERN, "30s")]
@@ -165,7 +178,9 @@ class ServerShape(_Shape):
 class RuleShape(_Shape):
     """One rule of what an agent may use."""
 
-    use: Annotated[Patterns, Field(min_length=1), BeforeValidator(listed, json_schema_input_type=str | Patterns)]
+    use: Annotated[
+        Patterns, Field(min_length=1), BeforeValidator(listed, json_schema_input_type=str | Patterns)
+    ]
     """Patterns over `server__tool` (and `server__URI`)."""
     with_: Reserved = Field(default=None, alias="with")
     ask: Reserved = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -40,15 +41,17 @@ class Document:
     """Where each key (of a mapping) or item (of a list) stands, from 1."""
     spelled: dict[Where, str] = field(default_factory=dict)
     """How numbers, bools and nulls were written: `2.10`."""
+    base: Where = ()
+    """Where in the file this stands, if it is only a part of it: put before keys that people see."""
 
     def line(self, where: Where) -> int:
-        """The line of a value, or of the nearest one around it."""
+        """The line of a value, or of the nearest one around it; `()` is the whole."""
         while where and where not in self.lines:
             where = where[:-1]
         return self.lines.get(where, 1)
 
-    def problem(self, where: Where, message: str, shown: Where | None = None) -> Problem:
-        return Problem(self.file, self.line(where), key_text(where if shown is None else shown), message)
+    def problem(self, where: Where, message: str) -> Problem:
+        return Problem(self.file, self.line(where), key_text((*self.base, *where)), message)
 
 
 def key_text(where: Where) -> str:
@@ -156,11 +159,9 @@ class _Reader:
     def value(self, node: Node, where: Where) -> Any:
         self._count += 1
         if self._count > _VALUES_MAX or len(where) > _DEPTH_MAX:
-            if not any(problem.key == "" for problem in self.problems):
-                self.problems.append(
-                    self.document.problem((), f"holds more than {_VALUES_MAX} values, or more than {_DEPTH_MAX} "
-                                              "levels. Make it smaller; write out what aliases repeat.")
-                )  # fmt: skip
+            message = f"holds more than {_VALUES_MAX} values or {_DEPTH_MAX} levels. Make it smaller."
+            if all(problem.message != message for problem in self.problems):
+                self.problems.append(self.document.problem((), message))
             return None
         tag, value = str(node.tag), node.value
         if tag == f"{_TAG}map" and isinstance(value, list):
@@ -169,7 +170,9 @@ class _Reader:
             return [self._item(item, (*where, position)) for position, item in enumerate(value)]
         if isinstance(value, str) and tag.removeprefix(_TAG) in _SCALARS:
             return self._scalar(tag.removeprefix(_TAG), value, where)
-        self.problems.append(self.document.problem(where, f"has the tag '{tag}'. Remove it: tags are not used here."))
+        self.problems.append(
+            self.document.problem(where, f"has the tag '{tag}'. Remove it: tags are not used here.")
+        )
         return None
 
     def _item(self, node: Node, where: Where) -> Any:
@@ -184,7 +187,9 @@ class _Reader:
             line = key.start_mark.line + 1
             if not isinstance(key.value, str):
                 self.problems.append(
-                    Problem(self.document.file, line, key_text(where), "has a key that is not text. Write a word.")
+                    Problem(
+                        self.document.file, line, key_text(where), "has a key that is not text. Write a word."
+                    )
                 )
                 continue
             here = (*where, key.value)
@@ -218,7 +223,7 @@ def _decimal(written: str) -> float:
     return float(written.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
-_READ: Final = {
+_READ: Final[Mapping[str, Callable[[str], Any]]] = {
     "int": _integer,
     "float": _decimal,
     "bool": lambda written: written.lower() == "true",

@@ -55,9 +55,8 @@ def expander(
                     f"{_secret_variable(secret)} where the hub starts."
                 )
             return value
-        raise ConfigError(
-            f"'${{{found['other'][:40]}}}' names no variable. Write ${{NAME}}, ${{NAME:-default}} or ${{secret:NAME}}."
-        )
+        ways = "${NAME}, ${NAME:-default} or ${secret:NAME}"
+        raise ConfigError(f"'${{{found['other'][:40]}}}' names no variable. Write {ways}.")
 
     return lambda text: _VARIABLE.sub(fill, text) if "${" in text else text
 

@@ -119,7 +119,7 @@ def test_an_override_is_what_agents_see_and_is_trusted() -> None:
 
 
 @pytest.mark.parametrize(("trusted", "hint", "reads_only"), [
-    (False, True, False), (True, True, True), (True, False, False), (True, "true", False), (True, None, False),
+    (False, True, False), (True, True, True), (True, False, False), (True, "true", False),
 ])  # fmt: skip
 def test_a_server_s_own_hint_decides_only_where_the_manifest_trusts_it(
     trusted: bool, hint: Any, reads_only: bool

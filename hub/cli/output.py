@@ -17,11 +17,22 @@ from typing import Any
 
 from hub.failure import Failure
 
-__all__ = ["Progress", "clean", "note", "print_failure", "print_json", "print_names", "print_table", "print_text"]
+__all__ = [
+    "Progress",
+    "clean",
+    "note",
+    "print_failure",
+    "print_fields",
+    "print_json",
+    "print_names",
+    "print_table",
+    "print_text",
+    "progress",
+]
 
 _sequence = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\|\x9c|\Z)"  # OSC, DCS and their kin, with their text
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\|\x9c|\Z)"  # OSC, DCS, with their text
     r"|\x1b[ -/]*[0-~]?"
     r"|\x9b[0-?]*[ -/]*[@-~]",
     re.DOTALL,
@@ -101,13 +112,13 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 def note(text: str) -> None:
     """Something beside the data, for whoever watches."""
-    print(clean(text), file=sys.stderr, flush=True)
+    _say(clean(text) + "\n")
 
 
 def print_failure(failure: Failure, *, as_json: bool) -> None:
     """One sentence with the fix; with `--json` as the last line of stderr."""
     if as_json:
-        print(_escaped.sub("?", json.dumps(failure.as_json(), ensure_ascii=False)), file=sys.stderr, flush=True)
+        _say(json.dumps(failure.as_json()) + "\n")
         return
     note(f"hub: {failure.message}")
     if failure.hint:
@@ -123,13 +134,12 @@ class Progress:
 
     def __call__(self, sentence: str) -> None:
         if self._live:
-            width = _width() - 1
-            print(f"\r\x1b[K{clean(sentence, one_line=True)[:width]}", end="", file=sys.stderr, flush=True)
+            _say(f"\r\x1b[K{clean(sentence, one_line=True)[: _width() - 1]}")
             self._shown = True
 
     def clear(self) -> None:
         if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            _say("\r\x1b[K")
             self._shown = False
 
 
@@ -154,11 +164,17 @@ def _cell(value: Any) -> str:
 
 def _write(line: str) -> None:
     try:
-        print(line)
+        sys.stdout.write(line + "\n")
     except UnicodeEncodeError:
         # A terminal or pipe that is not UTF-8 (LANG=C), or half a character from a server.
         encoding = sys.stdout.encoding or "ascii"
-        print(line.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def _say(text: str) -> None:
+    # stderr escapes what it cannot encode.
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def _no_colour() -> bool:

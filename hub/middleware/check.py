@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import jsonschema_rs
 
@@ -58,11 +59,11 @@ class Check:
         return validator
 
 
-def _refuse(uri: str) -> object:
+def _refuse(uri: str) -> Any:
     raise ValueError(f"the schema refers to another document: {uri[:200]}")
 
 
-def _wrong(validator: jsonschema_rs.Validator, arguments: object) -> list[str]:
+def _wrong(validator: jsonschema_rs.Validator, arguments: Any) -> list[str]:
     """One line for each argument that does not fit, at most 20."""
     lines: list[str] = []
     for error in validator.iter_errors(json.loads(encode(arguments))):

@@ -31,7 +31,12 @@ Send = Callable[[Message], Awaitable[None]]
 _BUDGET: Final = jsonrpc.Budget(bytes_max=64 * 1024 * 1024, values_max=2_000_000)
 _BEAT_SECONDS: Final = 5.0
 _PROGRESS_QUEUE: Final = 64
-_STATUS: Final = {"usage": 400, "invalid_params": 400, "unknown_operation": 404, "unexpected": 500}
+_STATUS: Final[Mapping[str, int]] = {
+    "usage": 400,
+    "invalid_params": 400,
+    "unknown_operation": 404,
+    "unexpected": 500,
+}
 
 
 class AdminApp:

@@ -112,7 +112,8 @@ _OVER = ", ".join(f"{name} = excluded.{name}" for name in Outcome._fields)
 # times, so a group must not be many. Measured at 8 rows: 10.8 us a row, executemany 12.7,
 # json_each 19.4; at 64 rows 6.3, 8.5, 14.6.
 _STATEMENTS: Final = tuple(
-    f"INSERT INTO calls ({_COLUMNS}) VALUES {', '.join([_ROW] * count)} ON CONFLICT (id) DO UPDATE SET {_OVER}"
+    f"INSERT INTO calls ({_COLUMNS}) VALUES {', '.join([_ROW] * count)} "
+    f"ON CONFLICT (id) DO UPDATE SET {_OVER}"
     for count in range(1, ROWS_MAX + 1)
 )
 

@@ -50,17 +50,9 @@ def open_for_writing(path: Path, synchronous: Synchronous = "normal") -> sqlite3
         StoreError: not a database of this hub or of a newer one (then nothing is changed), locked,
             not writable.
     """
-    is_current = path.exists() and path.stat().st_size > 0 and _is_current(path)
-    try:
-        # SQLite would take the umask's mode, and gives its -wal and -shm files the mode of this one.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
-                os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}. {_fix(path)}") from None
+    is_current = not _create(path) and path.stat().st_size > 0 and _is_current(path)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o600)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -93,6 +85,24 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     if not _is_current(path):
         raise StoreError(f"{path} is of an older version of the hub. Start the hub once; that updates it.")
     return _connect_read_only(path)
+
+
+def _create(path: Path) -> bool:
+    """Make an empty file where there is none, for its owner only; whether there was none.
+
+    SQLite would take the umask's mode, and gives its -wal and -shm files the mode of this one. A file
+    that exists is not opened: closing it again would drop the locks of this process's connections.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return True
+    except FileExistsError:
+        if path.is_file():
+            return False
+        reason = "it is no file"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    raise StoreError(f"{path} cannot be used: {reason}. {_fix(path)}")
 
 
 def _is_current(path: Path) -> bool:

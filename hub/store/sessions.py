@@ -15,6 +15,7 @@ __all__ = [
     "get_session",
     "insert",
     "list_sessions",
+    "supersede",
     "touch",
 ]
 
@@ -66,6 +67,13 @@ def touch(connection: sqlite3.Connection, seen: Iterable[tuple[int, str]]) -> No
 
 def close(connection: sqlite3.Connection, id: str, when: int) -> None:
     connection.execute("UPDATE sessions SET closed = ? WHERE id = ? AND closed IS NULL", (when, id))
+
+
+def supersede(connection: sqlite3.Connection, old: SessionRow | None, new: SessionRow) -> None:
+    """Close one as another opens."""
+    if old is not None:
+        close(connection, old.id, new.opened)
+    insert(connection, new)
 
 
 def close_all(connection: sqlite3.Connection, agent: str, when: int) -> int:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["TokenRow", "add", "list_tokens", "live", "mark_used", "revoke", "revoke_all"]
+__all__ = ["TokenRow", "add", "add_alone", "list_tokens", "live", "mark_used", "revoke", "revoke_all"]
 
 
 class TokenRow(NamedTuple):
@@ -24,6 +24,12 @@ def add(connection: sqlite3.Connection, id: str, agent: str, hash: bytes, create
     )
 
 
+def add_alone(connection: sqlite3.Connection, id: str, agent: str, hash: bytes, created: int) -> None:
+    """The same, and all others of the agent are revoked."""
+    revoke_all(connection, agent, created)
+    add(connection, id, agent, hash, created)
+
+
 def live(connection: sqlite3.Connection) -> list[tuple[str, str, bytes]]:
     """`(id, agent, hash)` of every token that is not revoked."""
     return connection.execute("SELECT id, agent, hash FROM tokens WHERE revoked IS NULL").fetchall()
@@ -35,10 +41,10 @@ def revoke(connection: sqlite3.Connection, id: str, when: int) -> bool:
     return cursor.rowcount > 0
 
 
-def revoke_all(connection: sqlite3.Connection, agent: str, when: int, keep: str | None = None) -> int:
-    """All of an agent's but the one with the id `keep`; how many there were."""
+def revoke_all(connection: sqlite3.Connection, agent: str, when: int) -> int:
+    """All of an agent's; how many there were."""
     return connection.execute(
-        "UPDATE tokens SET revoked = ? WHERE agent = ? AND revoked IS NULL AND id IS NOT ?", (when, agent, keep)
+        "UPDATE tokens SET revoked = ? WHERE agent = ? AND revoked IS NULL", (when, agent)
     ).rowcount
 
 

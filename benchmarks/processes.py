@@ -1,0 +1,109 @@
+"""What is measured runs in processes of its own: started, awaited, watched for its CPU time, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.wire import Connection
+
+__all__ = ["Failed", "cpu_seconds", "free_port", "process", "ready"]
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class Failed(Exception):
+    """A process did not do what it was started for; says what it wrote."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def process(
+    command: Sequence[str], log: Path, *, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in a group of its own until the block ends; what it writes goes to `log`."""
+    with log.open("wb") as out:
+        running = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd=cwd
+        )
+    try:
+        yield running
+    finally:
+        _stop(running)
+
+
+def _stop(running: subprocess.Popen[bytes]) -> None:
+    running.terminate()
+    try:
+        running.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+async def ready(running: subprocess.Popen[bytes], port: int, log: Path, path: str | None = None) -> None:
+    """Return once the port takes connections and, where `path` is given, answers 200 there.
+
+    Raises:
+        Failed: it ended, or is not ready in `START_SECONDS`.
+    """
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if running.poll() is not None:
+            raise Failed(f"it ended with {running.returncode}: {_tail(log)}")
+        try:
+            connection = await Connection.open(port)
+        except OSError:
+            await asyncio.sleep(0.05)
+            continue
+        try:
+            if path is None or (await connection.get(port, path)).status == 200:
+                return
+        except ConnectionError:
+            pass
+        finally:
+            connection.close()
+        await asyncio.sleep(0.05)
+    raise Failed(f"it was not ready in {START_SECONDS:g} s: {_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return log.read_text("utf-8", "replace")[-2000:].strip()
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """CPU time so far of a process, all that descend from it, and those of them that have ended.
+
+    `None` where there is no `/proc` (macOS).
+    """
+    if not Path("/proc/self/stat").exists():
+        return None
+    times: dict[int, tuple[int, int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                # The name in parentheses may hold spaces; the numbers start after it.
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            times[int(folder.name)] = (int(fields[1]), sum(int(ticks) for ticks in fields[11:15]))
+    family, grown = {pid}, True
+    while grown:
+        children = {each for each, (parent, _) in times.items() if parent in family} - family
+        grown = bool(children)
+        family |= children
+    return sum(times[each][1] for each in family if each in times) / os.sysconf("SC_CLK_TCK")

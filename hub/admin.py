@@ -1,0 +1,419 @@
+"""What people may do with a running hub: each operation is a method of `Admin`.
+
+Arguments and answers are JSON-able, so `hub/server/admin_http.py` offers exactly these. Uses of
+entries go the way of every call: through `Hub.call`, as an agent, recorded and authorized. What
+people may know and agents may not (why something is refused, why a server is down) is said here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import anyio
+
+from connectors.base import MODERN_VERSIONS
+from hub import __version__, edits, records
+from hub.arguments import read_arguments
+from hub.client_config import client_config
+from hub.errors import NotFound, UpstreamDown, UpstreamError
+from hub.failure import Failure
+from hub.logs import last_lines
+from hub.model import Agent, Json, Kind, Result
+from hub.picture import Picture, Status
+from hub.sessions import Session
+from hub.store import reading
+
+if TYPE_CHECKING:
+    from hub.app import App
+    from hub.upstream import Upstream
+
+__all__ = ["Admin", "Progress", "operations"]
+
+Progress = Callable[[str], None]
+"""Gets sentences about what an operation does right now. Must not block."""
+
+_LOOK_SECONDS = 0.1
+_INSTALL_SECONDS_MAX = 900.0
+"""How long a person may wait for a server that is being installed. Agents wait for less."""
+
+
+class Admin:
+    TELLING: ClassVar = frozenset(
+        {"server_check", "server_restart", "tool_call", "resource_read", "prompt_get"}
+    )
+    """Operations that take a `progress`."""
+
+    def __init__(self, app: App, url: str | None = None) -> None:
+        """
+        Args:
+            url: Where agents connect to, where the hub listens.
+        """
+        self._app = app
+        self.url = url
+        self._sessions: dict[str, Session] = {}
+
+    # The hub
+
+    async def status(self) -> Json:
+        """How the hub as a whole is doing."""
+        ready, counts = self._app.ready()
+        return {
+            "version": __version__,
+            "home": str(self._app.home.path),
+            "url": self.url,
+            "ready": ready,
+            **counts,
+            "started": _moment(self._app.started),
+            "trouble": self._app.store.trouble,
+            "calls_unknown_since_last_end": self._app.recovered,
+            "problems": [str(problem) for problem in self._app.manifests.problems],
+        }
+
+    async def reload(self) -> list[str]:
+        """Read the manifests again. Returns what is wrong in them."""
+        return [str(problem) for problem in await self._app.reload()]
+
+    # Servers
+
+    async def servers(self) -> list[Json]:
+        return self._picture().servers()
+
+    async def server(self, name: str) -> Json:
+        return self._picture().server(name)
+
+    async def server_check(self, name: str, progress: Progress) -> Json:
+        """Start it if it is not up, ask it anew what it offers, and return how it is."""
+        upstream = self._upstream(name)
+        await self._told(progress, upstream, partial(self._up, upstream, upstream.check))
+        return self._picture().server(name)
+
+    async def server_restart(self, name: str, progress: Progress) -> Json:
+        upstream = self._upstream(name)
+        await self._told(progress, upstream, partial(self._up, upstream, upstream.restart))
+        return self._picture().server(name)
+
+    async def server_logs(self, name: str, lines: int = 100) -> list[str]:
+        """The last lines that its process wrote for people."""
+        self._picture().server_manifest(name)
+        return await anyio.to_thread.run_sync(last_lines, self._app.home.logs / f"{name}.log", lines)
+
+    async def server_add(self, name: str, connect: Json, title: str | None = None) -> Json:
+        """Write a server's manifest, and take it up."""
+        added = await anyio.to_thread.run_sync(edits.add_server, self._app.home, name, connect, title)
+        await self._app.reload()
+        return added
+
+    # Entries
+
+    async def entries(self, kind: Kind, agent: str, server: str | None = None) -> list[Json]:
+        return self._picture().entries(kind, agent, server)
+
+    async def resources(self, agent: str, server: str | None = None) -> list[Json]:
+        return self._picture().resources(agent, server)
+
+    async def entry(self, kind: Kind, name: str, agent: str) -> Json:
+        return self._picture().entry(kind, name, agent)
+
+    async def tool_call(
+        self,
+        name: str,
+        agent: str,
+        progress: Progress,
+        pairs: list[str] | None = None,
+        given: Json | None = None,
+    ) -> Json:
+        """Call a tool as `agent`.
+
+        Args:
+            pairs: `KEY=VALUE`, read by the tool's own schema, over those of `given`.
+
+        Returns:
+            `result` as the tool gave it, and `notes` about the arguments.
+        """
+        schema = await self._definition("tool", name, progress)
+        arguments, notes = read_arguments(pairs or [], schema.get("inputSchema", {}), given)
+        params = {"name": name, "arguments": arguments}
+        return {"result": await self._use(agent, "tools/call", params, progress), "notes": notes}
+
+    async def resource_read(self, uri: str, agent: str, progress: Progress) -> Result:
+        await self._definition("resource", uri, progress)
+        return await self._use(agent, "resources/read", {"uri": uri}, progress)
+
+    async def prompt_get(
+        self, name: str, agent: str, progress: Progress, pairs: list[str] | None = None
+    ) -> Json:
+        definition = await self._definition("prompt", name, progress)
+        listed = definition.get("arguments")
+        known = (
+            [each.get("name") for each in listed if isinstance(each, dict)]
+            if isinstance(listed, list)
+            else []
+        )
+        # A prompt's arguments are strings, all of them.
+        schema = {
+            "properties": {key: {"type": "string"} for key in known},
+            "additionalProperties": {"type": "string"},
+        }
+        arguments, notes = read_arguments(pairs or [], schema)
+        params = {"name": name, "arguments": arguments}
+        return {"result": await self._use(agent, "prompts/get", params, progress), "notes": notes}
+
+    # Agents
+
+    async def agents(self) -> list[Json]:
+        return self._picture().agents()
+
+    async def agent(self, name: str) -> Json:
+        return {**self._picture().agent(name), "tokens": await self.tokens(name)}
+
+    async def can(self, agent: str, name: str) -> Json:
+        return self._picture().can(agent, name)
+
+    async def agent_config(self, name: str) -> Json:
+        """A client's configuration to connect as that agent."""
+        self._picture().agent_manifest(name)
+        return client_config(self._app.home, name, self.url)
+
+    async def agent_add(self, name: str, may: list[str], never: list[str], title: str | None = None) -> Json:
+        """Write an agent's manifest, take it up, and issue a token."""
+        added = await anyio.to_thread.run_sync(edits.add_agent, self._app.home, name, may, never, title)
+        await self._app.reload()
+        _, token = await self._app.identities.issue(name)
+        return {**added, "token": token}
+
+    async def agent_remove(self, name: str) -> Json:
+        """Remove an agent's manifest, revoke its tokens, close its sessions."""
+        self._picture().agent_manifest(name)
+        removed = await anyio.to_thread.run_sync(edits.remove_agent, self._app.home, name)
+        await self._app.identities.remove(name)
+        await self._app.sessions.close_all(name)
+        await self._app.reload()
+        return removed
+
+    async def tokens(self, agent: str) -> list[Json]:
+        self._picture().agent_manifest(agent)
+        return records.tokens(await self._app.store.read(partial(reading.list_tokens, agent=agent)))
+
+    async def token_issue(self, agent: str) -> Json:
+        """A further token. It is nowhere else, and cannot be shown again."""
+        self._picture().agent_manifest(agent)
+        id, token = await self._app.identities.issue(agent)
+        return {"agent": agent, "id": id, "token": token}
+
+    async def token_rotate(self, agent: str) -> Json:
+        """A new token; all others of that agent are dead."""
+        self._picture().agent_manifest(agent)
+        token = await self._app.identities.rotate(agent)
+        await anyio.to_thread.run_sync(edits.keep_token, self._app.home, agent, token)
+        return {"agent": agent, "token": token}
+
+    async def token_revoke(self, agent: str, id: str) -> Json:
+        """Raises `Failure`: the agent has no such live token."""
+        edits.must_be_live(id, await self.tokens(agent), agent)
+        await self._app.identities.revoke(id)
+        return {"agent": agent, "id": id}
+
+    # What is recorded
+
+    async def calls(
+        self,
+        agent: str | None = None,
+        server: str | None = None,
+        session: str | None = None,
+        errors: bool = False,
+        since: str | None = None,
+        limit: int = 50,
+    ) -> list[Json]:
+        wanted = records.call_filter(
+            self._app.env.now(),
+            agent=agent,
+            server=server,
+            session=session,
+            errors=errors,
+            since=since,
+            limit=limit,
+        )
+        return records.calls(await self._app.store.read(partial(reading.list_calls, wanted=wanted)))
+
+    async def call(self, id: str) -> Json:
+        return records.call(await self._app.store.read(partial(reading.get_call, id=id)), id)
+
+    async def sessions(self, agent: str | None = None, limit: int = 50) -> list[Json]:
+        return records.sessions(
+            await self._app.store.read(partial(reading.list_sessions, agent=agent, limit=limit))
+        )
+
+    async def session(self, id: str) -> Json:
+        row = await self._app.store.read(partial(reading.get_session, id=id))
+        wanted = reading.CallFilter(session=id, limit=records.CALLS_SHOWN)
+        return records.session(
+            row, id, await self._app.store.read(partial(reading.list_calls, wanted=wanted))
+        )
+
+    # How
+
+    def _picture(self) -> Picture:
+        statuses = {name: _status(upstream) for name, upstream in self._app.fleet.upstreams.items()}
+        return Picture(self._app.manifests, self._app.hub.catalog, statuses)
+
+    def _upstream(self, name: str) -> Upstream:
+        self._picture().server_manifest(name)
+        upstream = self._app.fleet.upstreams.get(name)
+        if upstream is None:
+            raise Failure("upstream_down", f"Server {name!r} is just being taken up; try again.")
+        return upstream
+
+    async def _use(self, agent: str, method: str, params: Json, progress: Progress) -> Result:
+        who = self._agent(agent)
+        session = await self._session(who)
+        call = self._app.hub.new_call(
+            who,
+            session.id,
+            method,
+            {**params, "_meta": {"progressToken": "admin"}},
+            notify=lambda method, said: _pass_on(progress, method, said),
+        )
+        try:
+            return await self._app.hub.call(call)
+        except NotFound:
+            picture = self._picture()
+            if call.entry is not None:
+                picture.must_be_allowed(who.grants, agent, call.entry)
+            kind: Kind = (
+                "resource" if method == "resources/read" else "prompt" if "prompt" in method else "tool"
+            )
+            raise picture.unknown(kind, call.name) from None
+        except UpstreamError as error:
+            # An agent is told that its server failed; a person also why.
+            upstream = self._app.fleet.upstreams.get(call.entry.server) if call.entry else None
+            why = upstream.reason if upstream is not None and upstream.state == "failed" else None
+            raise Failure(
+                error.reason, f"{error}{': ' + why if why else ''}", _where_to_look(call.entry)
+            ) from None
+
+    def _agent(self, name: str) -> Agent:
+        self._picture().agent_manifest(name)
+        return self._app.identities.local(name)
+
+    async def _session(self, agent: Agent) -> Session:
+        """The agent's session of this plane, one as long as the hub runs."""
+        known = self._sessions.get(agent.name)
+        if known is None or await self._app.sessions.get(known.id, agent) is None:
+            known = await self._app.sessions.open(
+                agent,
+                kind="local",
+                version=MODERN_VERSIONS[-1],
+                client={"name": "hub command line", "version": __version__},
+                capabilities={},
+            )
+            self._sessions[agent.name] = known
+        return known
+
+    async def _definition(self, kind: Kind, name: str, progress: Progress) -> Json:
+        """The definition of what is to be used; `{}` where there is none.
+
+        Waits for servers that have never been asked what they offer, as the name may be theirs.
+        """
+        for upstream in list(self._app.fleet.upstreams.values()):
+            theirs = (
+                upstream.manifest.names == "bare"
+                or kind == "resource"
+                or name.startswith(f"{upstream.name}__")
+            )
+            if upstream.known is None and theirs and self._app.hub.find(kind, name) is None:
+                await self._told(progress, upstream, partial(self._learnt, upstream))
+        entry = self._app.hub.find(kind, name)
+        return {} if entry is None else entry.definition
+
+    async def _learnt(self, upstream: Upstream) -> None:
+        """Return once it has been learnt, or there is no use in waiting."""
+        with anyio.move_on_after(_INSTALL_SECONDS_MAX):
+            while upstream.known is None and upstream.state != "failed":  # noqa: ASYNC110 (it tells nobody)
+                await anyio.sleep(_LOOK_SECONDS)
+
+    async def _up(self, upstream: Upstream, start: Callable[[], Awaitable[None]]) -> None:
+        """Have it started, however long its installation takes.
+
+        Raises:
+            Failure: it does not come up, with its own reason.
+        """
+        with anyio.move_on_after(_INSTALL_SECONDS_MAX):
+            while True:
+                try:
+                    return await start()
+                except UpstreamDown as error:
+                    if upstream.state != "starting":
+                        raise Failure(
+                            "upstream_down",
+                            f"{upstream.name}: {upstream.reason or error}",
+                            f"`hub servers logs {upstream.name}` shows what it wrote.",
+                        ) from None
+                    start = upstream.check
+        raise Failure(
+            "upstream_down", f"{upstream.name}: still {upstream.doing or 'starting'}; giving up waiting."
+        )
+
+    async def _told(
+        self, progress: Progress, upstream: Upstream, work: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Do `work`, and say meanwhile what the server does."""
+        async with anyio.create_task_group() as tasks:
+
+            async def tell() -> None:
+                last: str | None = None
+                while True:
+                    if upstream.doing not in (None, last):
+                        last = upstream.doing
+                        progress(f"{upstream.name}: {last}")
+                    await anyio.sleep(_LOOK_SECONDS)
+
+            tasks.start_soon(tell)
+            try:
+                await work()
+            finally:
+                tasks.cancel_scope.cancel()
+
+
+def operations(admin: Admin) -> Mapping[str, Callable[..., Awaitable[Any]]]:
+    """Every operation by name. With arguments that do not fit it raises pydantic's `ValidationError`."""
+    from pydantic import ConfigDict, validate_call
+
+    strict = validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    return {
+        name: strict(method)
+        for name, method in inspect.getmembers(admin, inspect.iscoroutinefunction)
+        if not name.startswith("_")
+    }
+
+
+def _status(upstream: Upstream) -> Status:
+    known = upstream.known
+    return Status(
+        state=upstream.state,
+        reason=upstream.reason,
+        doing=upstream.doing,
+        since=_moment(upstream.since),
+        retry_at=_moment(upstream.retry_at),
+        protocol=known.version if known else None,
+        info=known.info if known else None,
+        capabilities=known.capabilities if known else None,
+        instructions=known.instructions if known else None,
+        last_words=tuple(upstream.stderr)[-20:],
+    )
+
+
+def _moment(seconds: float | None) -> str | None:
+    return records.moment(None if seconds is None else int(seconds * 1000))
+
+
+def _pass_on(progress: Progress, method: str, params: Json) -> None:
+    if method == "notifications/progress":
+        message, done, total = params.get("message"), params.get("progress"), params.get("total")
+        progress(str(message) if message else f"{done}{'' if total is None else f' of {total}'}")
+
+
+def _where_to_look(entry: Any) -> str:
+    return f"`hub servers show {entry.server}` shows more." if entry is not None else ""

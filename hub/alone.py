@@ -1,0 +1,173 @@
+"""Operations where no hub runs: read from files and the store, or done by a hub that lives for one of them.
+
+The answers are those of `hub.admin`, name by name. What only reads costs no event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final
+
+from hub import edits, lock, logs, records
+from hub.env import SystemEnv
+from hub.failure import Failure
+from hub.home import Home
+from hub.model import Json, Kind
+from hub.store import reading
+
+if TYPE_CHECKING:
+    from hub.admin import Progress
+    from hub.picture import Picture
+
+__all__ = ["REMEMBERED", "do"]
+
+REMEMBERED: Final = frozenset({"servers", "server", "entries", "resources", "entry"})
+"""Operations whose answer is older than it would be with a hub."""
+
+_LIVE: Final = frozenset({"server_check", "tool_call", "resource_read", "prompt_get"})
+
+
+def do(home: Home, operation: str, arguments: Json, progress: Progress) -> Any:
+    """Do one operation for a home that no hub serves.
+
+    Raises:
+        Failure, HubError: why it was not done.
+    """
+    if operation in _LIVE:
+        return _live(home, operation, arguments, progress)
+    here = getattr(_Alone(home), operation, None)
+    if here is None:
+        raise Failure("unexpected", f"No hub runs for {home.path}.", "Start one: `hub serve`.")
+    return here(**arguments)
+
+
+def _live(home: Home, operation: str, arguments: Json, progress: Progress) -> Any:
+    import json
+
+    import anyio
+
+    from connectors import jsonrpc
+    from hub import settings
+    from hub.admin import Admin
+    from hub.app import open_app
+
+    async def once() -> Any:
+        async with open_app(home, settings.load(home.settings)) as app:
+            return await getattr(Admin(app), operation)(**arguments, progress=progress)
+
+    # Through text, as from a running hub: numbers and all else come out the same.
+    return json.loads(jsonrpc.encode(anyio.run(once)))
+
+
+class _Alone:
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._env = SystemEnv()
+
+    def servers(self) -> list[Json]:
+        return self._picture.servers()
+
+    def server(self, name: str) -> Json:
+        return self._picture.server(name)
+
+    def server_logs(self, name: str, lines: int) -> list[str]:
+        self._picture.server_manifest(name)
+        return logs.last_lines(self._home.logs / f"{name}.log", lines)
+
+    def server_add(self, name: str, connect: Json, title: str | None = None) -> Json:
+        return edits.add_server(self._home, name, connect, title)
+
+    def entries(self, kind: Kind, agent: str, server: str | None = None) -> list[Json]:
+        return self._picture.entries(kind, agent, server)
+
+    def resources(self, agent: str, server: str | None = None) -> list[Json]:
+        return self._picture.resources(agent, server)
+
+    def entry(self, kind: Kind, name: str, agent: str) -> Json:
+        return self._picture.entry(kind, name, agent)
+
+    def agents(self) -> list[Json]:
+        return self._picture.agents()
+
+    def agent(self, name: str) -> Json:
+        return {**self._picture.agent(name), "tokens": self.tokens(name)}
+
+    def can(self, agent: str, name: str) -> Json:
+        return self._picture.can(agent, name)
+
+    def agent_config(self, name: str) -> Json:
+        from hub.client_config import client_config
+
+        self._picture.agent_manifest(name)
+        return client_config(self._home, name, None)
+
+    def agent_add(self, name: str, may: list[str], never: list[str], title: str | None = None) -> Json:
+        with lock.held(self._home):
+            added = edits.add_agent(self._home, name, may, never, title)
+            _, token = edits.issue_token(self._home, name, self._env)
+        return {**added, "token": token}
+
+    def agent_remove(self, name: str) -> Json:
+        self._picture.agent_manifest(name)
+        with lock.held(self._home):
+            removed = edits.remove_agent(self._home, name)
+            edits.revoke_tokens(self._home, name, self._env)
+        return removed
+
+    def tokens(self, agent: str) -> list[Json]:
+        self._picture.agent_manifest(agent)
+        return records.tokens(self._read(partial(reading.list_tokens, agent=agent), []))
+
+    def token_issue(self, agent: str) -> Json:
+        self._picture.agent_manifest(agent)
+        with lock.held(self._home):
+            id, token = edits.issue_token(self._home, agent, self._env)
+        return {"agent": agent, "id": id, "token": token}
+
+    def token_rotate(self, agent: str) -> Json:
+        self._picture.agent_manifest(agent)
+        with lock.held(self._home):
+            edits.revoke_tokens(self._home, agent, self._env)
+            _, token = edits.issue_token(self._home, agent, self._env)
+            edits.keep_token(self._home, agent, token)
+        return {"agent": agent, "token": token}
+
+    def token_revoke(self, agent: str, id: str) -> Json:
+        edits.must_be_live(id, self.tokens(agent), agent)
+        with lock.held(self._home):
+            edits.revoke_token(self._home, id, self._env)
+        return {"agent": agent, "id": id}
+
+    def calls(self, **wanted: Any) -> list[Json]:
+        chosen = records.call_filter(self._env.now(), **wanted)
+        return records.calls(self._read(partial(reading.list_calls, wanted=chosen), []))
+
+    def call(self, id: str) -> Json:
+        return records.call(self._read(partial(reading.get_call, id=id), None), id)
+
+    def sessions(self, agent: str | None = None, limit: int = 50) -> list[Json]:
+        return records.sessions(self._read(partial(reading.list_sessions, agent=agent, limit=limit), []))
+
+    def session(self, id: str) -> Json:
+        row = self._read(partial(reading.get_session, id=id), None)
+        wanted = reading.CallFilter(session=id, limit=records.CALLS_SHOWN)
+        return records.session(row, id, self._read(partial(reading.list_calls, wanted=wanted), []))
+
+    def _read(self, query: Callable[[Any], Any], empty: Any) -> Any:
+        """What the store has; `empty` where no hub has ever run."""
+        if not self._home.database.exists():
+            return empty
+        connection = reading.open_read_only(self._home.database)
+        try:
+            return query(connection)
+        finally:
+            connection.close()
+
+    @cached_property
+    def _picture(self) -> Picture:
+        # Here: reading manifests costs 0.2 s, which calls and sessions need not pay.
+        from hub import manifest
+        from hub.remembered import picture
+
+        return picture(manifest.load(self._home.manifests), self._read(reading.list_servers, []))

@@ -1,0 +1,115 @@
+"""The command line: noun, then verb. No logic: a command calls one function elsewhere and prints.
+
+Importing this must stay cheap: each command imports what it needs when it runs, and a test holds
+`hub --help` and the lists under 300 ms and away from `mcp`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from hub.cli import agents, calls, entries, manifests, serve, servers, sessions, system, tools
+from hub.cli.options import HomeOption
+from hub.cli.output import print_failure
+from hub.failure import Failure, failure_of
+
+__all__ = ["application", "main"]
+
+
+def application() -> typer.Typer:
+    app = typer.Typer(
+        name="hub",
+        help="One place between AI agents and their MCP servers.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    manifests.add_to(app)
+    serve.add_to(app)
+    for name, group in (
+        ("servers", servers.app),
+        ("tools", tools.app),
+        ("resources", entries.resources),
+        ("prompts", entries.prompts),
+        ("agents", agents.app),
+        ("sessions", sessions.app),
+        ("calls", calls.app),
+    ):
+        app.add_typer(group, name=name)
+        app.add_typer(group, name=name.removesuffix("s"), hidden=True)
+    system.add_to(app)
+    app.command("ls", hidden=True)(servers.list_servers)
+    app.command("call", hidden=True)(tools.call)
+    app.command("logs", hidden=True)(servers.logs)
+    return app
+
+
+def _root(home: HomeOption = None) -> None:
+    if home is not None:
+        # `hub --home DIR tools list` is `HUB_HOME=DIR hub tools list`; an option behind the verb still wins.
+        os.environ["HUB_HOME"] = home
+
+
+def main() -> NoReturn:
+    """Run the command that the arguments name, and exit with its code (`hub.failure.EXIT_CODES`)."""
+    arguments = sys.argv[1:]
+    before_dashes = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    code = _run(arguments, as_json="--json" in before_dashes)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+    sys.exit(code)
+
+
+def _run(arguments: list[str], *, as_json: bool) -> int:
+    try:
+        returned = application()(arguments, prog_name="hub", standalone_mode=False)
+        return returned if isinstance(returned, int) else 0
+    except typer.TyperException as error:
+        failure = _usage(error)
+        if failure is None:
+            return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        failure = Failure("interrupted", "Interrupted.")
+    except BrokenPipeError:
+        # Whoever read us has seen enough (`hub calls list | head`).
+        _close_stdout()
+        return 0
+    except Exception as error:
+        if os.environ.get("HUB_DEBUG"):
+            raise
+        failure = failure_of(error) or _unforeseen(error)
+    sys.stdout.flush()
+    print_failure(failure, as_json=as_json)
+    return failure.exit_code
+
+
+def _usage(error: typer.TyperException) -> Failure | None:
+    """What was typed wrong; `None` where there was nothing typed, and the help is the answer."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(error.format_message() + "\n")
+        return None
+    hint = f"`{context.command_path} --help` shows how." if context is not None else ""
+    return Failure("usage", error.format_message(), hint)
+
+
+def _unforeseen(error: Exception) -> Failure:
+    said = " ".join(str(error).split())[:300]
+    return Failure(
+        "unexpected",
+        f"Something failed in an unforeseen way: {type(error).__name__}{': ' + said if said else ''}",
+        "HUB_DEBUG=1 shows where.",
+    )
+
+
+def _close_stdout() -> None:
+    # Python would complain once more when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

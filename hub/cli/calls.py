@@ -1,0 +1,63 @@
+"""`hub calls`: what was used, by whom, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hub.cli.ask import ask
+from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
+from hub.cli.output import print_fields, print_json, print_names, print_table
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="What agents used, and what came of it.")
+
+
+@app.command("list")
+def list_calls(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    ids: QuietOption = False,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent only.")] = None,
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="NAME", help="To this server only.")
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="ID", help="Of this session only.")
+    ] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Only those that did not go well.")] = False,
+    since: Annotated[str | None, typer.Option("--since", metavar="1h", help="Not older than this.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")] = 50,
+) -> None:
+    """List calls, the newest first."""
+    calls = ask(
+        home_at(home),
+        "calls",
+        agent=agent,
+        server=server,
+        session=session,
+        errors=errors,
+        since=since,
+        limit=limit,
+    )
+    if as_json:
+        print_json(calls)
+    elif ids:
+        print_names([call["id"] for call in calls])
+    else:
+        print_table(
+            calls, ["id", "started", "agent", "tool", "state", "duration_ms"], "There are no such calls."
+        )
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one call, with what was asked and answered."""
+    call = ask(home_at(home), "call", id=id)
+    (print_json if as_json else print_fields)(call)

@@ -1,0 +1,105 @@
+"""`hub init`, `add`, `validate`, `schema`: writing and checking what the hub is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hub.cli.ask import ask
+from hub.cli.options import HomeOption, JsonOption, home_at
+from hub.cli.output import note, print_json, print_text
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(init)
+    app.command()(add)
+    app.command()(validate)
+    app.command()(schema)
+
+
+def init(
+    folder: Annotated[
+        str | None, typer.Argument(metavar="DIR", help="The hub's folder; else this one.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a hub's folder: an agent `me`, a first server, and the schema for your editor."""
+    from hub.begin import begin
+    from hub.schema import write_schema
+
+    at = home_at(folder or home)
+    made = [*begin(at), write_schema(at)]
+    if as_json:
+        print_json({"home": str(at.path), "files": [str(path) for path in made]})
+        return
+    for path in made:
+        print_text(str(path))
+    where = "" if at.path == Path.cwd() else f" --home {at.path}"
+    note("Next:")
+    note(f"  hub serve{where}             # in a terminal of its own")
+    note(f"  hub tools list{where}")
+    note(f"  hub agents show me --config{where}   # what an agent's client needs to connect")
+
+
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call the server: a-z, 0-9 and '-'.")],
+    target: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="-- COMMAND… | URL | pypi:NAME@VERSION | npm:NAME@VERSION", show_default=False
+        ),
+    ],
+    header: Annotated[list[str] | None, typer.Option("--header", metavar="K=V", help="With a URL.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="K=V", help="With a command or package.")
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="For people.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a server's manifest. A running hub takes it up at once."""
+    from hub.targets import connect_of
+
+    connect, notes = connect_of(target, header or [], env or [])
+    added = ask(home_at(home), "server_add", name=name, connect=connect, title=title)
+    if as_json:
+        print_json(added)
+    else:
+        print_text(added["file"])
+        for text in notes:
+            note(text)
+        note(f"Try it: hub servers check {name}")
+
+
+def validate(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check manifests (and hub.yaml) without starting anything. Exit code 2 if something is wrong."""
+    from hub.validate import validate as check
+
+    found = check(home_at(home), [path.absolute() for path in paths or []])
+    if as_json:
+        print_json(found)
+    else:
+        for problem in found["problems"]:
+            print_text(problem["text"])
+        for text in found["notes"]:
+            note(text)
+        counts = f"{len(found['servers'])} servers and {len(found['agents'])} agents are valid"
+        note(f"{counts}; {len(found['problems'])} problems.")
+    if found["problems"]:
+        raise typer.Exit(2)
+
+
+def schema() -> None:
+    """Print the JSON Schema of manifests."""
+    from hub.schema import manifest_schema
+
+    print_json(manifest_schema())

@@ -1,0 +1,63 @@
+"""`hub serve`: be the hub, or, with `--stdio` beside a running one, the bridge to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hub.cli.options import HomeOption, home_at
+from hub.cli.output import note
+
+if TYPE_CHECKING:
+    from hub.app import App
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(serve)
+
+
+def serve(
+    home: HomeOption = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Where agents connect to; else 127.0.0.1.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = None,
+    stdio: Annotated[bool, typer.Option("--stdio", help="Speak with one agent on stdin and stdout.")] = False,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="NAME", help="With --stdio: which agent.")
+    ] = None,
+) -> None:
+    """Run the hub until it is told to stop (Ctrl-C, SIGTERM)."""
+    if stdio:
+        from hub.serving import serve_on_stdio
+
+        serve_on_stdio(home_at(home), agent or "me", host=host, port=port)
+        return
+    if agent is not None:
+        raise typer.BadParameter(
+            "only --stdio takes one; over HTTP the token says who asks", param_hint="--agent"
+        )
+    from hub.serving import serve_on_http
+
+    serve_on_http(home_at(home), host=host, port=port, announce=_announce, tell=_tell_server)
+
+
+def _announce(app: App, url: str) -> None:
+    from hub import __version__
+
+    note(f"hub {__version__} serves {app.home.path}")
+    note(f"Agents connect to {url}")
+    if "me" in app.manifests.agents:
+        note(f"The token of agent 'me' is in {app.home.token_file('me')}")
+        note("A ready client configuration: hub agents show me --config")
+    else:
+        note("`hub agents add NAME --may GLOB` makes an agent and prints its token.")
+    if not app.manifests.servers:
+        note(f"There are no servers in {app.home.manifests} yet: `hub add NAME -- COMMAND`, or `hub init`.")
+
+
+def _tell_server(name: str, said: str) -> None:
+    note(f"{name}: {said}")

@@ -1,0 +1,41 @@
+"""`hub doctor` and `hub version`: is everything in place here?"""
+
+from __future__ import annotations
+
+import typer
+
+from hub.cli.options import HomeOption, JsonOption, home_at
+from hub.cli.output import note, print_json, print_table, print_text
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(doctor)
+    app.command()(version)
+
+
+def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Look for what is wrong here, and say how to mend it. Exit code 1 if something is."""
+    from hub.doctor import examine
+
+    findings = examine(home_at(home))
+    if as_json:
+        print_json(findings)
+    else:
+        print_table(findings, ["state", "check", "message", "hint"], "Nothing was looked at.")
+    wrong = sum(finding["state"] == "wrong" for finding in findings)
+    if not as_json:
+        note("Nothing is wrong." if not wrong else f"{wrong} to mend.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def version(as_json: JsonOption = False) -> None:
+    """Print the version."""
+    from hub import __version__
+
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        print_text(__version__)

@@ -1,0 +1,120 @@
+"""What people change by command on disk: manifests, and, where no hub runs, tokens.
+
+Whoever has a running hub reloads it after a manifest was written, and leaves tokens to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hub.env import Env
+from hub.errors import HomeError
+from hub.failure import Failure
+from hub.home import Home
+from hub.model import Json
+from hub.store import tokens
+from hub.store.connection import open_for_writing
+
+__all__ = [
+    "add_agent",
+    "add_server",
+    "issue_token",
+    "keep_token",
+    "must_be_live",
+    "remove_agent",
+    "revoke_token",
+    "revoke_tokens",
+]
+
+
+def add_server(home: Home, name: str, connect: Json, title: str | None = None) -> Json:
+    """Write a server's manifest.
+
+    Raises:
+        ManifestError: it would not be valid, or the name is taken; nothing is written.
+        HomeError: the folder cannot be written.
+    """
+    from hub.manifest_write import write_server
+
+    return {"server": name, "file": _done(partial(write_server, home.manifests, name, connect, title=title))}
+
+
+def add_agent(home: Home, name: str, may: list[str], never: list[str], title: str | None = None) -> Json:
+    """Write an agent's manifest. Raises as `add_server`."""
+    from hub.manifest_write import write_agent
+
+    return {"agent": name, "file": _done(partial(write_agent, home.manifests, name, may, never, title=title))}
+
+
+def remove_agent(home: Home, name: str) -> Json:
+    """Remove an agent's manifest, and the token that is kept for it. Its other tokens are the caller's.
+
+    Raises:
+        ManifestError: no file holds it, or one that holds more than it.
+        HomeError: the file cannot be removed.
+    """
+    from hub.manifest_write import remove_agent
+
+    file = _done(partial(remove_agent, home.manifests, name))
+    home.token_file(name).unlink(missing_ok=True)
+    return {"agent": name, "file": file}
+
+
+def must_be_live(id: str, known: list[Json], agent: str) -> None:
+    """Raises `Failure`: `id` is none of the agent's tokens that are not revoked."""
+    if not any(each["id"] == id and each["revoked"] is None for each in known):
+        raise Failure(
+            "not_found",
+            f"Agent {agent!r} has no live token {id[:60]!r}.",
+            f"`hub agents token {agent} --list` shows those there are.",
+        )
+
+
+def keep_token(home: Home, agent: str, token: str) -> None:
+    """Put a new token where the old one of the same agent is kept for its owner, if there is one."""
+    path = home.token_file(agent)
+    if path.exists():
+        # A new file in its place: who reads the old one keeps a whole token.
+        new = path.with_suffix(".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token + "\n")
+        new.replace(path)
+
+
+def issue_token(home: Home, agent: str, env: Env) -> tuple[str, str]:
+    """A further token, `(id, token)`. Raises `StoreError`."""
+    from hub.identity import issue_offline
+
+    return issue_offline(home.database, agent, env)
+
+
+def revoke_token(home: Home, id: str, env: Env) -> None:
+    """Raises `StoreError`."""
+    _change(home, partial(tokens.revoke, id=id, when=int(env.now() * 1000)))
+
+
+def revoke_tokens(home: Home, agent: str, env: Env) -> None:
+    """All of an agent's. Raises `StoreError`."""
+    _change(home, partial(tokens.revoke_all, agent=agent, when=int(env.now() * 1000)))
+
+
+def _change(home: Home, work: Any) -> None:
+    connection = open_for_writing(home.database)
+    try:
+        work(connection)
+    finally:
+        connection.close()
+
+
+def _done(work: Callable[[], Path]) -> str:
+    try:
+        return str(work())
+    except OSError as error:
+        raise HomeError(
+            f"{error.filename} cannot be changed: {error.strerror}. Make it writable for you."
+        ) from None

@@ -1,0 +1,289 @@
+"""Manifests: what people wrote about servers and agents, loaded and checked.
+
+One YAML file says one thing; its first key says what. A registry `server.json` or a client's
+`mcpServers` file in the same folder is read as it is (`hub/foreign.py`). A file that is not valid
+is left out with a sentence (file, line, key, what is wrong, the fix) and costs nothing else.
+
+Nothing is started, connected to or expanded here: `${VAR}` is filled in when a server starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+from pydantic import BaseModel, ValidationError
+
+from connectors import connector_class, kinds
+from connectors.base import Connector, Era
+from hub import foreign
+from hub.catalog import Override, View
+from hub.errors import ManifestError, Problem
+from hub.manifest_problems import problems_of
+from hub.manifest_shapes import AgentShape, Limits, ServerShape, Tools
+from hub.manifest_text import Document, Where, parse, read
+from hub.nearest import did_you_mean
+from hub.policy import Grants, Rule
+
+__all__ = ["SCHEMA_COMMENT", "AgentManifest", "Limits", "Manifests", "ServerManifest", "load", "load_text"]
+
+SCHEMA_COMMENT: Final = "# yaml-language-server: $schema=../.hub/manifest.schema.json"
+"""The first line of every manifest that we write; the hub writes the schema there when it starts."""
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+
+_RENAMED: Final = frozenset({"server", "title", "connect"})
+_FIRST_KEY: Final = "A manifest begins with 'server: NAME' or 'agent: NAME'."
+
+
+@dataclass(frozen=True, slots=True)
+class ServerManifest:
+    """One server, checked. Two that are equal mean the same: nothing needs to be restarted."""
+
+    name: str
+    title: str
+    connect: Connector
+    connect_kind: str
+    """The key that named the connector: `command`, `url`, `package` ..."""
+    era: Era
+    start: Literal["on-demand", "eager"]
+    share: Literal["auto", "hub", "session"]
+    cwd: str | None
+    """As written; relative to the hub's home."""
+    trust: Literal["annotations"] | None
+    results: Literal["whole"] | None
+    names: Literal["prefixed", "bare"]
+    check: Literal["arguments"] | None
+    limits: Limits
+    """Seconds (`connect`, `call`, `idle`), requests (`concurrent`) and bytes (`message`)."""
+    tools: Tools
+    file: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when what it connects to does: what was learnt from it no longer counts then."""
+        return hashlib.sha256(f"{self.connect_kind} {self.connect!r} {self.era}".encode()).hexdigest()
+
+    def view(self) -> View:
+        """How its offer is to be shown."""
+        return View(
+            bare=self.names == "bare",
+            trusted=self.trust == "annotations",
+            allow=self.tools.allow,
+            deny=self.tools.deny,
+            overrides=tuple(
+                Override(
+                    pattern,
+                    override.title,
+                    override.description,
+                    override.annotations.model_dump(exclude_none=True),
+                )
+                for pattern, override in self.tools.override.items()
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentManifest:
+    """One agent and what it may use, checked."""
+
+    name: str
+    title: str
+    rules: Grants
+    file: Path
+
+    def grants(self) -> Grants:
+        """Always the same object, so that what was computed from it can be kept."""
+        return self.rules
+
+
+@dataclass(frozen=True, slots=True)
+class Manifests:
+    """All that a folder holds; what is not valid is only in `problems`."""
+
+    servers: Mapping[str, ServerManifest] = field(default_factory=dict)
+    agents: Mapping[str, AgentManifest] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+def load(*paths: Path) -> Manifests:
+    """Read manifests: of folders (their `.yaml`, `.yml` and `.json` files, by name) and of single files.
+
+    A folder that does not exist is empty. Never raises for what is in a file; at most 256 KiB of
+    each are read. Where a name stands twice, the first one stays.
+    """
+    loader = _Loader()
+    for path in paths:
+        for file in _files(path, loader.problems):
+            try:
+                loader.add(read(file))
+            except ManifestError as error:
+                loader.problems.extend(error.problems)
+    return loader.manifests()
+
+
+def load_text(file: Path, text: str) -> Manifests:
+    """Check a text as if it stood in `file`."""
+    loader = _Loader()
+    try:
+        loader.add(parse(file, text))
+    except ManifestError as error:
+        loader.problems.extend(error.problems)
+    return loader.manifests()
+
+
+def _files(path: Path, problems: list[Problem]) -> Iterable[Path]:
+    try:
+        if not path.is_dir():
+            return [path] if path.exists() else []
+        names = sorted(item.name for item in path.iterdir())
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        problems.append(
+            Problem(path, None, "", f"cannot be read: {reason}. Make the folder readable for the hub.")
+        )
+        return []
+    # Hidden files are editors' swap files and our own half-written ones.
+    return [path / name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
+
+
+class _Loader:
+    """Collects what files hold; what is found wrong is noted and skipped."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, ServerManifest] = {}
+        self.agents: dict[str, AgentManifest] = {}
+        self.problems: list[Problem] = []
+        self._kinds: dict[str, str] = {}
+        self._places: dict[tuple[str, str], str] = {}
+
+    def manifests(self) -> Manifests:
+        return Manifests(self.servers, self.agents, tuple(self.problems))
+
+    def add(self, document: Document) -> None:
+        """One file, whatever it is. Raises `ManifestError`."""
+        value = document.value
+        if value is None:
+            raise _refused(document, (), f"is empty. {_FIRST_KEY}")
+        if not isinstance(value, dict):
+            raise _refused(document, (), f"is not a mapping. {_FIRST_KEY}")
+        keys = [key for key in value if key != "$schema"]
+        first = keys[0] if keys else ""
+        if first == "server":
+            self._add_server(document)
+        elif first == "agent":
+            self._add_agent(document)
+        elif foreign.is_foreign(value):
+            for part in foreign.servers(document, self.problems):
+                try:
+                    self._add_server(part)
+                except ManifestError as error:
+                    self.problems.extend(error.problems)
+        elif "server" in keys or "agent" in keys:
+            key = "server" if "server" in keys else "agent"
+            raise _refused(document, (key,), f"must be the first key, before '{first}'. Move it to the top.")
+        else:
+            hint = did_you_mean(first, ["server", "agent"])
+            hint = hint if hint.startswith("Did") else _FIRST_KEY
+            raise _refused(document, (first,), f"does not say what this file is about. {hint}")
+
+    def _add_server(self, document: Document) -> None:
+        """Raises `ManifestError`."""
+        problems: list[Problem] = []
+        value = {key: item for key, item in document.value.items() if key != "$schema"}
+        kind, connector = "", None
+        if "connect" in value:
+            kind, connector = self._connector(document, value["connect"], problems)
+        try:
+            shape = ServerShape.model_validate(value)
+        except ValidationError as error:
+            problems.extend(problems_of(error, ServerShape, document))
+        if problems or connector is None:
+            raise ManifestError(sorted(problems, key=lambda problem: problem.line or 0))
+        self._claim("server", shape.server, document)
+        written = {key: getattr(shape, key) for key in ServerShape.model_fields if key not in _RENAMED}
+        title = shape.title or shape.server
+        self.servers[shape.server] = ServerManifest(
+            shape.server, title, connector, kind, file=document.file, **written
+        )
+
+    def _connector(
+        self, document: Document, value: Any, problems: list[Problem]
+    ) -> tuple[str, Connector | None]:
+        """The kind that `connect:` names, and its connector; what is wrong goes to `problems`."""
+        self._kinds = self._kinds or kinds()
+        known = sorted(self._kinds)
+        one_of = f"Write exactly one of: {', '.join(known)}."
+        if not isinstance(value, dict):
+            problems.append(document.problem(("connect",), f"must be a mapping. {one_of}"))
+            return "", None
+        named = [key for key in value if key in self._kinds]
+        if len(named) != 1:
+            problems.append(_not_one_kind(document, list(value), named, known, one_of))
+            return "", None
+        here: Where = ("connect", named[0])
+        try:
+            model = connector_class(self._kinds[named[0]])
+        except (ImportError, AttributeError) as error:
+            message = f"cannot be used: {error}. Install again what adds this kind."
+            problems.append(document.problem(here, message))
+            return "", None
+        shape = cast("type[BaseModel]", model)
+        try:
+            return named[0], cast(Connector, shape.model_validate(value))
+        except ValidationError as error:
+            problems.extend(problems_of(error, shape, document, ("connect",)))
+        return "", None
+
+    def _add_agent(self, document: Document) -> None:
+        """Raises `ManifestError`."""
+        value = {key: item for key, item in document.value.items() if key != "$schema"}
+        try:
+            shape = AgentShape.model_validate(value)
+        except ValidationError as error:
+            raise ManifestError(problems_of(error, AgentShape, document)) from None
+        self._claim("agent", shape.agent, document)
+        rules = Grants(
+            f"{document.file.parent.name}/{document.file.name}",
+            tuple(_rules(document, "may", [rule.use for rule in shape.may])),
+            tuple(_rules(document, "never", [(pattern,) for pattern in shape.never])),
+        )
+        self.agents[shape.agent] = AgentManifest(
+            shape.agent, shape.title or shape.agent, rules, document.file
+        )
+
+    def _claim(self, what: str, name: str, document: Document) -> None:
+        """Raises `ManifestError` where the name is taken."""
+        where: Where = (what,)
+        first = self._places.get((what, name))
+        if first is not None:
+            message = (
+                f"the name '{name}' is taken: {first} has it, and stays. Rename one of the two, or remove it."
+            )
+            raise _refused(document, where, message)
+        self._places[what, name] = f"{document.file}:{document.line(where)}"
+
+
+def _not_one_kind(
+    document: Document, keys: list[str], named: list[str], known: list[str], one_of: str
+) -> Problem:
+    if named:
+        both = " and ".join(f"'{kind}'" for kind in named)
+        message = f"is a second way to reach the server: {both} stand side by side. Keep one."
+        return document.problem(("connect", named[1]), message)
+    hint = did_you_mean(keys[0], known) if keys else ""
+    if hint.startswith("Did"):
+        return document.problem(("connect", keys[0]), f"is not known here. {hint}")
+    return document.problem(("connect",), f"does not say how to reach the server. {one_of}")
+
+
+def _rules(document: Document, key: str, uses: Sequence[tuple[str, ...]]) -> Iterable[Rule]:
+    for position, use in enumerate(uses):
+        yield Rule(f"{key}[{position}]", use, document.line((key, position)))
+
+
+def _refused(document: Document, where: Where, message: str) -> ManifestError:
+    return ManifestError([document.problem(where, message)])

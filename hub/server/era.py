@@ -1,0 +1,228 @@
+"""Both eras of the protocol: who asks in which, and what a result looks like in it.
+
+The one file that knows the difference. Modern (2026-07-28): each request says who it is in its
+`_meta`. Legacy (2025-11-25 and before): `initialize` said it once, for the session. From here on
+inwards everything is in the modern form; on the way out results take the form of the agent's era.
+Nothing is modified in place, and what is not known passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connectors.base import (
+    CLIENT_CAPABILITIES_KEY,
+    CLIENT_INFO_KEY,
+    LEGACY_VERSIONS,
+    LOG_LEVEL_KEY,
+    MODERN_VERSIONS,
+    PROTOCOL_VERSION_KEY,
+    SERVER_INFO_KEY,
+    SUBSCRIPTION_ID_KEY,
+    Json,
+)
+from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, UNSUPPORTED_VERSION
+from hub import __version__
+from hub.model import Agent, Kind, Result
+from hub.server.errors import Fault
+from hub.sessions import Session
+
+__all__ = [
+    "CAPABILITIES",
+    "LOG_LEVELS",
+    "SERVER_INFO",
+    "SUPPORTED_VERSIONS",
+    "Caller",
+    "Envelope",
+    "inner_params",
+    "legacy_version",
+    "listed",
+    "read_envelope",
+    "said_version",
+    "shaped",
+    "unsupported",
+]
+
+SERVER_INFO: Final[Json] = {"name": "hub", "title": "MCP tool hub", "version": __version__}
+
+CAPABILITIES: Final[Json] = {
+    "tools": {"listChanged": True},
+    "resources": {"listChanged": True},
+    "prompts": {"listChanged": True},
+}
+
+SUPPORTED_VERSIONS: Final[tuple[str, ...]] = (*reversed(MODERN_VERSIONS), *reversed(LEGACY_VERSIONS))
+"""Newest first. The legacy ones are reached by `initialize`."""
+
+LOG_LEVELS: Final = frozenset(
+    {"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}
+)
+
+# Only these: keys of extensions have the same prefix, and belong to whoever asked for them.
+_PROTOCOL_KEYS: Final = frozenset(
+    {
+        PROTOCOL_VERSION_KEY,
+        CLIENT_INFO_KEY,
+        CLIENT_CAPABILITIES_KEY,
+        LOG_LEVEL_KEY,
+        SERVER_INFO_KEY,
+        SUBSCRIPTION_ID_KEY,
+    }
+)
+_MODERN_META: Final[Json] = {SERVER_INFO_KEY: SERVER_INFO}
+_MODERN_FIELDS: Final = ("resultType", "ttlMs", "cacheScope")
+
+
+@dataclass(slots=True)
+class Caller:
+    """Who asks, in which era, and what its client can do."""
+
+    agent: Agent
+    modern: bool
+    client: Json
+    capabilities: Json
+    session: Session | None = None
+    """`None`: a modern one's, looked up by agent and client once a call needs it."""
+    log_level: str | None = None
+
+
+@dataclass(slots=True)
+class Envelope:
+    """What a modern request says of itself."""
+
+    version: Any
+    """As it came: HTTP compares it with its header before anything is judged by it."""
+    client: Json
+    capabilities: Json
+    log_level: str | None
+
+
+def said_version(message: Json) -> Any:
+    """The protocol version in a message's `_meta`; `None` where there is none."""
+    params = message.get("params")
+    meta = params.get("_meta") if params is not None else None
+    return meta.get(PROTOCOL_VERSION_KEY) if type(meta) is dict else None
+
+
+def read_envelope(params: Json) -> Envelope:
+    """The protocol's own keys of a modern request.
+
+    Raises:
+        Fault: -32602, one that is required is missing, or one has the wrong type.
+    """
+    meta = params.get("_meta")
+    if type(meta) is not dict:
+        meta = {}
+    missing = [key for key in (PROTOCOL_VERSION_KEY, CLIENT_CAPABILITIES_KEY) if key not in meta]
+    if missing:
+        raise Fault(INVALID_PARAMS, f"Invalid params: params._meta lacks {' and '.join(missing)}")
+    client = meta.get(CLIENT_INFO_KEY, {})
+    capabilities = meta[CLIENT_CAPABILITIES_KEY]
+    log_level = meta.get(LOG_LEVEL_KEY)
+    if type(client) is not dict:
+        raise _wrong(CLIENT_INFO_KEY, "an object")
+    if type(capabilities) is not dict:
+        raise _wrong(CLIENT_CAPABILITIES_KEY, "an object")
+    if log_level is not None and (type(log_level) is not str or log_level not in LOG_LEVELS):
+        raise _wrong(LOG_LEVEL_KEY, "one of the eight log levels")
+    return Envelope(meta[PROTOCOL_VERSION_KEY], client, capabilities, log_level)
+
+
+def _wrong(key: str, what: str) -> Fault:
+    return Fault(INVALID_PARAMS, f"Invalid params: params._meta['{key}'] must be {what}")
+
+
+def unsupported(version: Any) -> Fault:
+    """The answer to a protocol version that the hub does not speak, or not in this way."""
+    if type(version) is not str:
+        return _wrong(PROTOCOL_VERSION_KEY, "a string")
+    return Fault(
+        UNSUPPORTED_VERSION,
+        "Unsupported protocol version",
+        {"supported": list(SUPPORTED_VERSIONS), "requested": version},
+    )
+
+
+def legacy_version(requested: str) -> str:
+    """What to answer to `initialize`."""
+    return requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[-1]
+
+
+def inner_params(params: Json) -> Json:
+    """`params` as they go inwards: without what the protocol itself put into `_meta`.
+
+    Raises:
+        Fault: -32602, `_meta` or its progress token has the wrong type.
+    """
+    if "_meta" not in params:
+        return params
+    meta = params["_meta"]
+    if type(meta) is not dict:
+        raise Fault(INVALID_PARAMS, "Invalid params: params._meta must be an object")
+    token = meta.get("progressToken", "")
+    if type(token) is not str and type(token) is not int:
+        raise Fault(INVALID_PARAMS, "Invalid params: a progressToken must be a string or an integer")
+    kept = {key: value for key, value in meta.items() if key not in _PROTOCOL_KEYS}
+    if len(kept) == len(meta):
+        return params
+    if kept:
+        return {**params, "_meta": kept}
+    return {key: value for key, value in params.items() if key != "_meta"}
+
+
+def shaped(result: Result, method: str, modern: bool) -> Result:
+    """A server's result as an agent of the given era reads it.
+
+    Raises:
+        Fault: -32603, the result cannot be said in the agent's era.
+    """
+    return _modern(result, method) if modern else _legacy(result, method)
+
+
+def _modern(result: Result, method: str) -> Result:
+    meta = result.get("_meta")
+    stamped = {**meta, SERVER_INFO_KEY: SERVER_INFO} if type(meta) is dict else _MODERN_META
+    shown = {**result, "_meta": stamped}
+    if "resultType" not in result:
+        shown["resultType"] = "complete"
+    if method == "resources/read" and shown["resultType"] == "complete":
+        shown.setdefault("ttlMs", 0)
+        # Who may read it is decided for each agent, so no cache may hand it to another one.
+        shown["cacheScope"] = "private"
+    return shown
+
+
+def _legacy(result: Result, method: str) -> Result:
+    if result.get("resultType", "complete") != "complete":
+        raise Fault(
+            INTERNAL_ERROR,
+            "The server's answer needs something that this client's protocol version cannot do",
+            {"reason": "result_type"},
+        )
+    gone: list[str] = [key for key in _MODERN_FIELDS if key in result]
+    if method == "tools/call" and type(result.get("structuredContent", _MODERN_META)) is not dict:
+        gone.append("structuredContent")
+    meta = result.get("_meta")
+    stamped = type(meta) is dict and SERVER_INFO_KEY in meta
+    if not gone and not stamped:
+        return result
+    shown = {key: value for key, value in result.items() if key not in gone}
+    if stamped:
+        kept = {key: value for key, value in result["_meta"].items() if key != SERVER_INFO_KEY}
+        if kept:
+            shown["_meta"] = kept
+        else:
+            del shown["_meta"]
+    return shown
+
+
+def listed(definition: Json, kind: Kind, modern: bool) -> Json:
+    """A definition as an agent of the given era can take it."""
+    if modern or kind != "tool" or "outputSchema" not in definition:
+        return definition
+    schema = definition["outputSchema"]
+    if isinstance(schema, Mapping) and schema.get("type") == "object":
+        return definition
+    return {key: value for key, value in definition.items() if key != "outputSchema"}

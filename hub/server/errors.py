@@ -1,0 +1,87 @@
+"""Every error as the JSON-RPC error that an agent reads: the one place that knows the codes.
+
+What an agent reads of an entry that it may not know of is made of the name that it gave, and of
+nothing else: unknown and not granted are the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from connectors.base import Json, RemoteError
+from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Malformed
+from hub.errors import HubError, InvalidParams, NotFound, Unauthorized, UpstreamError
+
+__all__ = ["RESOURCE_NOT_FOUND", "Fault", "fault_of"]
+
+log = logging.getLogger(__name__)
+
+RESOURCE_NOT_FOUND: Final = -32002
+"""Of the legacy era only; the modern one answers -32602 and forbids this code."""
+
+_URL_ELICITATION_REQUIRED: Final = -32042
+_KIND_WORDS: Final = {"tools/call": "tool", "prompts/get": "prompt"}
+
+
+class Fault(Exception):
+    """A JSON-RPC error that is ready to be sent."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+    def as_json(self) -> Json:
+        error: Json = {"code": self.code, "message": self.message}
+        if self.data is not None:
+            error["data"] = self.data
+        return error
+
+
+def fault_of(error: Exception, *, modern: bool, method: str = "", params: Json | None = None) -> Fault:
+    """What to tell an agent of `error`, in its era. Logs what nobody foresaw, and tells nothing of it.
+
+    Args:
+        method: What was asked, with its `params`: an unknown entry is answered in their words.
+    """
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, Malformed):
+        return Fault(error.code, error.message)
+    if isinstance(error, RemoteError):
+        return _of_remote(error, modern)
+    if isinstance(error, NotFound):
+        return _unknown(method, params or {}, modern)
+    if isinstance(error, InvalidParams):
+        return Fault(INVALID_PARAMS, str(error))
+    if isinstance(error, Unauthorized):
+        return Fault(INVALID_REQUEST, "Unauthorized")
+    if isinstance(error, HubError):
+        data: Json = {"reason": error.reason}
+        if isinstance(error, UpstreamError) and error.retry_seconds is not None:
+            data["retry_after_seconds"] = error.retry_seconds
+        return Fault(INTERNAL_ERROR, str(error), data)
+    log.exception("a request failed in a way that nobody foresaw", exc_info=error)
+    return Fault(INTERNAL_ERROR, "Internal error")
+
+
+def _of_remote(error: RemoteError, modern: bool) -> Fault:
+    """Unchanged, but for two codes that must not reach a modern agent.
+
+    Source: specification 2026-07-28, basic, "Error Codes".
+    """
+    code = error.code
+    if modern and code == RESOURCE_NOT_FOUND:
+        code = INVALID_PARAMS
+    elif modern and code == _URL_ELICITATION_REQUIRED:
+        code = INTERNAL_ERROR
+    return Fault(code, error.message, error.data)
+
+
+def _unknown(method: str, params: Json, modern: bool) -> Fault:
+    if method == "resources/read":
+        code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
+        return Fault(code, "Resource not found", {"uri": params.get("uri")})
+    return Fault(INVALID_PARAMS, f"Unknown {_KIND_WORDS.get(method, 'entry')}: {params.get('name')}")

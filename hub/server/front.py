@@ -1,0 +1,74 @@
+"""What every way in shares: the hub, who asks, their sessions, and what is under way for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from hub.errors import NotFound
+from hub.hub import Hub
+from hub.identity import Identities
+from hub.model import Agent, Json
+from hub.server.changes import Changes
+from hub.server.running import Running
+from hub.sessions import Sessions
+
+__all__ = ["STREAMS_MAX", "VALUES_MAX", "Front"]
+
+STREAMS_MAX: Final = 8
+"""How many streams of change notes one agent may have open; one more is refused, so that no two
+clients that both reconnect keep closing each other's."""
+
+VALUES_MAX: Final = 100_000
+"""How many JSON values one message of an agent may hold."""
+
+
+class Front:
+    """The hub as agents reach it.
+
+    Args:
+        ready: Whether the hub is, and counts without names.
+        instructions: What an agent is told about the use of its tools, or `None`.
+        message_bytes_max: How large one message over a pipe may be. (HTTP has its settings.)
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        identities: Identities,
+        sessions: Sessions,
+        *,
+        ready: Callable[[], tuple[bool, Json]],
+        instructions: Callable[[Agent], str | None] = lambda agent: None,
+        message_bytes_max: int = 4 * 1024 * 1024,
+    ) -> None:
+        self.hub = hub
+        self.identities = identities
+        self.sessions = sessions
+        self.ready = ready
+        self.instructions = instructions
+        self.message_bytes_max = message_bytes_max
+        self.running = Running()
+        self.changes = Changes(hub, self.current)
+        self._stop_identities = identities.on_change(self._identities_changed)
+
+    def current(self, agent: Agent) -> Agent | None:
+        """The same agent with the grants of now; `None` once its token is revoked or it is removed."""
+        if self.identities.valid(agent):
+            return agent
+        try:
+            now = replace(self.identities.local(agent.name), token=agent.token)
+        except NotFound:
+            return None
+        return now if self.identities.valid(now) else None
+
+    def close(self) -> None:
+        """End all open streams gracefully. Calls that run may still finish."""
+        self._stop_identities()
+        self.changes.close()
+
+    def _identities_changed(self) -> None:
+        """End what revoked tokens and removed agents still have open; tell the others what they may use."""
+        self.running.revoke(lambda agent: self.current(agent) is not None)
+        self.changes.wake()

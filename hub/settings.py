@@ -1,0 +1,144 @@
+"""Settings of one hub: a table, its defaults, and `hub.yaml`, which need not exist.
+
+A setting is a promise to keep for ever: one is added when two users need different values.
+What is about one server or one agent is in its manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from hub import units
+from hub.errors import ManifestError, Problem
+
+__all__ = ["TABLE", "Row", "Settings", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values that count. `TABLE` says what each is."""
+
+    host: str = "127.0.0.1"
+    port: int = 8420
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    synchronous: Literal["normal", "full"] = "normal"
+    starts_at_once: int = 4
+    record_bytes_max: int = 64 * 1024
+    session_idle: float = 30 * 60.0
+    """Seconds."""
+    message_bytes_max: int = 4 * 1024**2
+    grace: float = 10.0
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting, as `hub.yaml` and people know it."""
+
+    key: str
+    default: str
+    unit: str
+    read: Callable[[Any], Any]
+    """From what was written to the value. Raises `ValueError` with a sentence."""
+    help: str
+    field_name: str = ""
+
+    @property
+    def field(self) -> str:
+        """The field of `Settings`: named like the key, but for units."""
+        return self.field_name or self.key
+
+
+def _text(written: Any) -> str:
+    if not isinstance(written, str) or not written:
+        raise ValueError("must be text. Write it in quotes.")
+    return written
+
+
+def _texts(written: Any) -> tuple[str, ...]:
+    if not isinstance(written, list) or not all(isinstance(item, str) and item for item in written):
+        raise ValueError("must be a list of texts. Write [first, second].")
+    return tuple(written)
+
+
+def _synchronous(written: Any) -> str:
+    if written not in ("normal", "full"):
+        raise ValueError("must be normal or full.")
+    return str(written)
+
+
+def _integer(least: int, most: int) -> Callable[[Any], int]:
+    def read(written: Any) -> int:
+        if not isinstance(written, int) or isinstance(written, bool) or not least <= written <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}.")
+        return written
+
+    return read
+
+
+def _size(least: int) -> Callable[[Any], int]:
+    return lambda written: units.size_bytes(written, least=least)
+
+
+TABLE: Final[tuple[Row, ...]] = (
+    Row("host", "127.0.0.1", "address", _text, "Where agents connect; any other is open to your network."),
+    Row("port", "8420", "port", _integer(0, 65535), "Where agents connect; 0 takes any that is free."),
+    Row("allowed_hosts", "[]", "names", _texts, "Further names that the hub may be called by (Host)."),
+    Row("allowed_origins", "[]", "origins", _texts, "Web pages that may call the hub (Origin)."),
+    Row("synchronous", "normal", "normal, full", _synchronous, "full: records survive a power cut; slower."),
+    Row("starts_at_once", "4", "servers", _integer(1, 64), "How many may be starting at once."),
+    Row(
+        "record",
+        "64KiB",
+        "size",
+        _size(1),
+        "How much is kept of params and result.",
+        "record_bytes_max",
+    ),
+    Row("session_idle", "30m", "duration", units.seconds, "When an unused session is closed."),
+    Row("message", "4MiB", "size", _size(1024), "The largest request from an agent.", "message_bytes_max"),
+    Row("grace", "10s", "duration", units.seconds, "How long calls may go on when the hub stops."),
+)
+
+
+def load(file: Path, **given: Any) -> Settings:
+    """What `file` says, over the defaults; what is given here counts before both.
+
+    Args:
+        given: By the names of `Settings`' fields, as values (seconds, bytes).
+
+    Raises:
+        ManifestError: the file says what cannot be used, with each line and the fix.
+    """
+    written = _written(file) if file.exists() else {}
+    return replace(Settings(), **{**written, **given})
+
+
+def _written(file: Path) -> Mapping[str, Any]:
+    # Imported here: most hubs have no such file, and pay for no parser.
+    from hub.manifest_text import read
+    from hub.nearest import did_you_mean
+
+    document = read(file)
+    if document.value is None:
+        return {}
+    if not isinstance(document.value, dict):
+        raise ManifestError([document.problem((), "is not a mapping. Write one 'setting: value' a line.")])
+    rows = {row.key: row for row in TABLE}
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for key, value in document.value.items():
+        if key not in rows:
+            problems.append(document.problem((key,), f"is not known here. {did_you_mean(key, list(rows))}"))
+            continue
+        try:
+            found[rows[key].field] = rows[key].read(value)
+        except ValueError as error:
+            problems.append(document.problem((key,), str(error)))
+    if problems:
+        raise ManifestError(problems)
+    return found

@@ -1,0 +1,109 @@
+"""The store of a running hub: one writer, a few readers, one file.
+
+`write` and `read` take plain functions of a `sqlite3.Connection`; those stand in the modules of the
+table families. The rows of calls have a way of their own (`put`), as every call writes some.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from hub.env import Env
+from hub.errors import StoreError
+from hub.store.connection import Synchronous, open_read_only, why
+from hub.store.writer import Writer
+
+__all__ = ["Store"]
+
+T = TypeVar("T")
+
+_READERS_MAX: Final = 4
+_STOP_SECONDS: Final = 10.0
+
+
+class Store:
+    """Made by `Store.open`; belongs to the event loop that opened it."""
+
+    def __init__(self, path: Path, writer: Writer) -> None:
+        self.path = path
+        self._writer = writer
+        self._limiter = anyio.CapacityLimiter(_READERS_MAX)
+        self._readers: deque[sqlite3.Connection] = deque()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path, env: Env, *, synchronous: Synchronous = "normal") -> AsyncIterator[Store]:
+        """Open the database, made or brought to the newest shape where needed.
+
+        Raises:
+            StoreError: it cannot be used, with the fix; nothing is changed then.
+        """
+        writer = Writer(path, env, synchronous)
+        store = cls(path, writer)
+        try:
+            await writer.start()
+            yield store
+        finally:
+            with anyio.move_on_after(_STOP_SECONDS, shield=True):
+                await writer.stop()
+            while store._readers:
+                store._readers.pop().close()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written at present, as a sentence; ends by itself when it can be again."""
+        return self._writer.trouble
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in the writer's thread, in the next transaction; returns once that is committed.
+
+        `work` must neither commit nor take long. What it raises takes back only its own changes.
+
+        Raises:
+            StoreError: it could not be committed; nothing of it is written.
+        """
+        value: T = await self._writer.put(work)
+        return value
+
+    def post(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """The same without waiting, for what may be lost (when something was last seen)."""
+        self._writer.post(work)
+
+    def put(self, row: tuple[Any, ...]) -> Awaitable[None]:
+        """A whole row of `calls`: committed when the awaitable is done. See `Calls`."""
+        return self._writer.put(row)
+
+    def owe(self, row: tuple[Any, ...]) -> None:
+        self._writer.owe(row)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in a worker thread on a connection that cannot write; sees all that is committed.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return await anyio.to_thread.run_sync(self._read, work, limiter=self._limiter)
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = open_read_only(self.path)
+        try:
+            value = work(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            raise StoreError(f"The hub's record cannot be read: {why(error)}") from error
+        except BaseException:
+            self._readers.append(connection)
+            raise
+        self._readers.append(connection)
+        return value

@@ -1,0 +1,287 @@
+"""A hub with one small server behind it, listening: what the tests of the agents' side talk to.
+
+Everything is the real thing, but that its server is a function of this process: what stands where
+the chain ends (`hub.chain`), as the fleet does in a whole hub.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import uvicorn
+from mcp import Client
+from mcp.client.client import ConnectMode
+from mcp.client.streamable_http import streamable_http_client
+
+from connectors.base import RemoteError
+from hub import chain
+from hub.catalog import Catalog, Offer, View
+from hub.env import SystemEnv
+from hub.errors import UpstreamDown
+from hub.hub import Hub
+from hub.identity import Identities
+from hub.middleware.authorize import authorize
+from hub.model import Call, Json, Result
+from hub.policy import Grants, Rule
+from hub.server import Front, HttpApp
+from hub.sessions import Sessions
+from hub.settings import Settings
+from hub.store.db import Store
+
+VERSION = "2026-07-28"
+CLIENT = {"name": "tests", "version": "0"}
+
+
+def tool(name: str, **more: Any) -> Json:
+    return {"name": name, "inputSchema": {"type": "object"}, **more}
+
+
+TOOLS: tuple[Json, ...] = (
+    tool("echo"),
+    tool("secret"),
+    tool("hang"),
+    tool("progress"),
+    tool("flood"),
+    tool("gate"),
+    tool("log"),
+    tool("down"),
+    tool("crash"),
+    tool("refuse"),
+    tool("shapes", outputSchema={"type": "array"}),
+    tool(
+        "mirror",
+        inputSchema={
+            "type": "object",
+            "properties": {
+                "region": {"type": "string", "x-mcp-header": "Region"},
+                "deep": {
+                    "type": "object",
+                    "properties": {"count": {"type": "integer", "x-mcp-header": "Count"}},
+                },
+            },
+        },
+    ),
+)
+RESOURCES: tuple[Json, ...] = ({"uri": "note://one", "name": "one"}, {"uri": "note://gone", "name": "gone"})
+TEMPLATES: tuple[Json, ...] = ({"uriTemplate": "note://{id}", "name": "note"},)
+PROMPTS: tuple[Json, ...] = ({"name": "greet"},)
+
+
+@dataclass
+class Server:
+    """What stands at the end of the chain."""
+
+    calls: list[Call] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    running: int = 0
+    changed: anyio.Event = field(default_factory=anyio.Event)
+    gate: anyio.Event = field(default_factory=anyio.Event)
+
+    async def until(self, *, running: int | None = None, cancelled: int | None = None) -> None:
+        """Return once that many calls run, or were cancelled."""
+        while self.running != (running if running is not None else self.running) or (
+            cancelled is not None and len(self.cancelled) < cancelled
+        ):
+            await self.changed.wait()
+
+    def _change(self, by: int) -> None:
+        self.running += by
+        changed, self.changed = self.changed, anyio.Event()
+        changed.set()
+
+    async def __call__(self, call: Call) -> Result:
+        self.calls.append(call)
+        self._change(1)
+        try:
+            return await self._do(call)
+        except anyio.get_cancelled_exc_class():
+            self.cancelled.append(call.name)
+            raise
+        finally:
+            self._change(-1)
+
+    async def _do(self, call: Call) -> Result:
+        assert call.entry is not None
+        own = call.entry.own
+        if call.entry.kind == "prompt":
+            return {"messages": [{"role": "user", "content": {"type": "text", "text": "hello"}}]}
+        if call.entry.kind == "resource":
+            if own == "note://gone":
+                raise RemoteError(-32002, "Resource not found", {"uri": own})
+            return {"contents": [{"uri": own, "text": "a note"}]}
+        if own == "hang":
+            await anyio.sleep_forever()
+        if own == "gate":
+            await self.gate.wait()
+        if own in ("progress", "flood"):
+            assert call.notify is not None
+            token = call.params["_meta"]["progressToken"]
+            for step in range(3 if own == "progress" else 1000):
+                call.notify("notifications/progress", {"progressToken": token, "progress": step, "total": 3})
+                if own == "progress":
+                    await anyio.lowlevel.checkpoint()
+        if own == "log" and call.notify is not None:
+            call.notify("notifications/message", {"level": "info", "data": "said"})
+        if own == "down":
+            raise UpstreamDown("Server 'box' is not connected: it ended", retry_seconds=2.5)
+        if own == "crash":
+            raise ZeroDivisionError("a secret of the hub")
+        if own == "refuse":
+            raise RemoteError(-31000, "no", {"why": ["x"]})
+        if own == "shapes":
+            return {"content": [], "structuredContent": [1, None], "ttlMs": 5, "extra": {"kept": 2**70}}
+        return {
+            "content": [{"type": "text", "text": str(call.params.get("arguments"))}],
+            "structuredContent": {"params": call.params, "capabilities": dict(call.capabilities)},
+            "resultType": "complete",
+            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "box"}, "vendor/key": 1},
+        }
+
+
+@dataclass
+class House:
+    hub: Hub
+    server: Server
+    identities: Identities
+    sessions: Sessions
+    front: Front
+    url: str
+    tokens: dict[str, str]
+    ids: dict[str, str]
+    ready: bool = True
+
+    def offer(self, *tools: Json, resources: Sequence[Json] = RESOURCES) -> None:
+        """From now on the server offers these tools."""
+        offer = Offer(
+            "box",
+            View(),
+            {"tool": tools, "resource": tuple(resources), "template": TEMPLATES, "prompt": PROMPTS},
+        )
+        self.hub.swap(Catalog.build([offer], self.hub.catalog.revision + 1))
+
+    @asynccontextmanager
+    async def client(self, mode: ConnectMode = "auto", agent: str = "me", **more: Any) -> AsyncIterator[Client]:
+        headers = {"authorization": f"Bearer {self.tokens[agent]}"}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=10) as http,
+            Client(streamable_http_client(self.url, http_client=http), mode=mode, **more) as client,
+        ):
+            yield client
+
+    @asynccontextmanager
+    async def http(self, agent: str | None = "me") -> AsyncIterator[httpx.AsyncClient]:
+        headers = {"accept": "application/json, text/event-stream"}
+        if agent is not None:
+            headers["authorization"] = f"Bearer {self.tokens[agent]}"
+        async with httpx.AsyncClient(headers=headers, timeout=10, trust_env=False) as http:
+            yield http
+
+    async def session(self, http: httpx.AsyncClient) -> dict[str, str]:
+        """The headers of a new legacy session."""
+        answer = await http.post(self.url, json=message("initialize", INITIALIZE))
+        assert answer.status_code == 200, answer.text
+        return {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+
+
+INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
+
+
+def message(method: str, params: Json | None = None, id: int | str = 1) -> Json:
+    return {"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}
+
+
+def modern(method: str, params: Json | None = None, id: int | str = 1, **meta: Any) -> Json:
+    """A modern request's body."""
+    envelope = {
+        "io.modelcontextprotocol/protocolVersion": VERSION,
+        "io.modelcontextprotocol/clientInfo": CLIENT,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        **meta,
+    }
+    return message(method, {**(params or {}), "_meta": envelope}, id)
+
+
+def headers_of(body: Json) -> dict[str, str]:
+    """The headers that a modern request's body asks for."""
+    headers = {"mcp-protocol-version": VERSION, "mcp-method": body["method"]}
+    name = body["params"].get("name", body["params"].get("uri"))
+    return headers if name is None else {**headers, "mcp-name": name}
+
+
+GRANTS = {
+    "me": Grants("me.yaml", may=(Rule("may[0]", ("*",), 3),), never=(Rule("never[0]", ("box__secret",), 4),)),
+    "other": Grants("other.yaml", may=(Rule("may[0]", ("box__secret", "box__echo"), 3),)),
+    "nobody": Grants("nobody.yaml"),
+}
+
+
+@asynccontextmanager
+async def house(path: Path, settings: Settings | None = None, tools: Sequence[Json] = TOOLS) -> AsyncIterator[House]:
+    """A hub that listens on a loopback port until left."""
+    env = SystemEnv()
+    async with Store.open(path / "hub.db", env) as store:
+        identities = Identities(store, env)
+        await identities.load()
+        identities.replace(GRANTS)
+        issued = {name: await identities.issue(name) for name in GRANTS}
+        server, sessions = Server(), Sessions(store, env)
+        hub = Hub(env, chain.build([authorize], server))
+        listener = socket.create_server(("127.0.0.1", 0))
+        it = House(
+            hub,
+            server,
+            identities,
+            sessions,
+            Front(
+                hub,
+                identities,
+                sessions,
+                ready=lambda: (it.ready, {"servers": {"ready": 1}}),
+                instructions=lambda agent: f"for {agent.name}",
+            ),
+            f"http://127.0.0.1:{listener.getsockname()[1]}/mcp",
+            {name: token for name, (_, token) in issued.items()},
+            {name: id for name, (id, _) in issued.items()},
+        )
+        it.offer(*tools)
+        app = HttpApp(it.front, settings or Settings())
+        async with listening(app, listener):
+            yield it
+            it.front.close()
+
+
+@asynccontextmanager
+async def listening(app: Any, listener: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        app, http="httptools", loop="none", ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = _Uvicorn(config)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, [listener])
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            with anyio.move_on_after(5, shield=True):
+                await server.ended.wait()
+            tasks.cancel_scope.cancel()
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ended = anyio.Event()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await self._serve(sockets)
+        finally:
+            self.ended.set()
