@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from connectors.base import Json, LinkError, RemoteError
+from connectors.base import SUBSCRIPTION_ID_KEY, Json, LinkError, RemoteError
 from connectors.http_connection import Response, status_text
 from connectors.jsonrpc import INVALID_REQUEST, METHOD_NOT_FOUND, Budget, Malformed, classify, parse
 
@@ -25,6 +25,7 @@ __all__ = [
     "message_of",
     "refusal_of",
     "session_of",
+    "without_subscription",
 ]
 
 _RETRY_SECONDS_MAX: Final = 86_400.0
@@ -154,6 +155,15 @@ def session_of(response: Response) -> str | None:
     if len(session) > _SESSION_ID_MAX or _session_id.fullmatch(session) is None:
         raise LinkError(f"its session id is no visible ASCII of at most {_SESSION_ID_MAX} characters")
     return session or None
+
+
+def without_subscription(params: Json) -> Json:
+    """As the notification would be without the stream that it came on."""
+    meta = params.get("_meta")
+    if type(meta) is not dict or SUBSCRIPTION_ID_KEY not in meta:
+        return params
+    rest = {key: value for key, value in meta.items() if key != SUBSCRIPTION_ID_KEY}
+    return {**params, "_meta": rest} if rest else {key: params[key] for key in params if key != "_meta"}
 
 
 def may_come_back(status: int) -> bool:

@@ -10,6 +10,7 @@ Source: RFC 9110 and 9112; the parsing itself is llhttp's.
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 import socket
 from collections.abc import Callable
@@ -43,6 +44,8 @@ _KEEP_ALIVE: Final = [
         if hasattr(socket, name)
     ),
 ]
+
+_keep_alive = re.compile(rb"(?i)(?:^|[\s,])timeout=([0-9]{1,9})").search
 
 
 def status_text(status: int) -> str:
@@ -184,6 +187,8 @@ class Connection(asyncio.Protocol):
         self.used = False
         """Whether it has served before."""
         self.idle_since = 0.0
+        self.idle_seconds: float | None = None
+        """How long it may be idle, where the server said when it closes it."""
 
     # What the pool and the link use.
 
@@ -293,6 +298,9 @@ class Connection(asyncio.Protocol):
         if self._is_interim:
             return None
         self._stays_open = self._parser.should_keep_alive()
+        if b"keep-alive" in headers:
+            promised = _keep_alive(headers[b"keep-alive"])
+            self.idle_seconds = float(promised[1]) - 1.0 if promised is not None else None
         response = self._response = Response(status, headers)
         coding = headers.get(b"content-encoding")
         if coding is not None and coding.strip().lower() not in (b"identity", b""):

@@ -18,7 +18,6 @@ from anyio.abc import TaskGroup
 from connectors import jsonrpc, sse
 from connectors.base import (
     MODERN_VERSIONS,
-    SUBSCRIPTION_ID_KEY,
     Context,
     Json,
     LinkError,
@@ -34,6 +33,7 @@ from connectors.http_answer import (
     message_of,
     refusal_of,
     session_of,
+    without_subscription,
 )
 from connectors.http_connection import Response, Stream, status_text
 from connectors.http_listen import listen
@@ -133,6 +133,7 @@ class HttpLink:
         if self._over is not None:
             raise LinkError(self._over, sent=False)
         waiting, params = self.correlation.open(params, on_notify)
+        is_sent = False
         try:
             if self._modern:
                 params = stamp(params, self._version, self.context.client, capabilities, log_level)
@@ -140,13 +141,15 @@ class HttpLink:
             else:
                 lines = ""
             body = jsonrpc.request(waiting.id, method, params)
-            response = await self._calls.exchange(self.requests.post(body, lines))
+            connection = self._calls.take_idle() or await self._calls.acquire()
+            is_sent = True
+            response = await self._calls.send(connection, self.requests.post(body, lines))
             if response.status == 200 and response.stream is None:
                 message = answer_of(response, waiting.id, self.budget)
             else:
                 message = await self._follow(response, waiting)
         except asyncio.CancelledError:
-            if not self._modern:
+            if is_sent and not self._modern:
                 cancelled = {"requestId": waiting.id, "reason": "nobody waits for the answer any more"}
                 self._in_background(self._send_quietly, "notifications/cancelled", cancelled)
             raise
@@ -215,26 +218,42 @@ class HttpLink:
                 message = await self.read_stream(stream, reader, waiting)
                 if message is not None:
                     return message
-                broken = LinkError("its event stream ended before the answer")
+                broken = "its event stream ended before the answer"
             except StreamBroken as error:
-                broken = LinkError(error.reason)
-            tries = tries + 1 if reader.last_id == last_id else 1
-            last_id = reader.last_id
-            if self._modern or not last_id or tries > RESUME_TRIES:
-                raise broken
-            stream = await self._resume(reader, broken)
+                broken = error.reason
+            while True:
+                tries = tries + 1 if reader.last_id == last_id else 1
+                last_id = reader.last_id
+                if self._modern or not last_id or tries > RESUME_TRIES:
+                    raise LinkError(broken)
+                try:
+                    stream = await self._resume(reader)
+                    break
+                except StreamBroken as error:
+                    broken = f"{broken}, and going on with it failed: {error.reason}"
 
-    async def _resume(self, reader: sse.Reader, broken: LinkError) -> Stream:
-        """The rest of a legacy stream, after the last event that was seen."""
+    async def _resume(self, reader: sse.Reader) -> Stream:
+        """The rest of a legacy stream, after the last event that was seen.
+
+        Raises:
+            StreamBroken: it did not work this time.
+            LinkError: it is refused. Whatever happens here, the request itself was sent before.
+        """
         asked = reader.retry_milliseconds
         await anyio.sleep(RESUME_SECONDS if asked is None else min(asked / 1000, RESUME_SECONDS_MAX))
         reader.restart()
-        response = await self._calls.exchange(self.requests.get(reader.last_id), repeatable=True)
+        try:
+            response = await self._calls.exchange(self.requests.get(reader.last_id), repeatable=True)
+        except LinkError as error:
+            raise StreamBroken(error.reason) from None
         if response.status == 200 and response.stream is not None:
             return response.stream
         response.leave()
-        self.check_session(response)
-        raise LinkError(f"{broken.reason}, and going on with it was refused: {status_text(response.status)}")
+        if self._is_forgotten(response):
+            raise LinkError(self._over or "")
+        raise LinkError(
+            f"its event stream ended before the answer; {status_text(response.status)} to the rest"
+        )
 
     async def read_stream(self, stream: Stream, reader: sse.Reader, waiting: Waiting | None) -> Json | None:
         """Pass on what comes until the response to `waiting`; `None` if the stream ends before it.
@@ -282,7 +301,7 @@ class HttpLink:
             if scope is not None:
                 scope.cancel()
         elif waiting is None or method in _OF_THE_SERVER:
-            self.context.on_notify(method, _without_subscription(params))
+            self.context.on_notify(method, without_subscription(params))
         elif waiting.on_notify is not None:
             waiting.on_notify(method, params)
 
@@ -357,9 +376,14 @@ class HttpLink:
         Raises:
             LinkError: it has; what was asked was not done.
         """
-        if self._session is not None and is_session_lost(response, self.budget):
-            self._close(f"the server no longer knows the session ({status_text(response.status)})")
+        if self._is_forgotten(response):
             raise LinkError(self._over or "", sent=False)
+
+    def _is_forgotten(self, response: Response) -> bool:
+        if self._session is None or not is_session_lost(response, self.budget):
+            return False
+        self._close(f"the server no longer knows the session ({status_text(response.status)})")
+        return True
 
     def _close(self, reason: str) -> None:
         if self._over is None:
@@ -369,15 +393,6 @@ class HttpLink:
 
 class StreamBroken(LinkError):
     """The connection of an event stream broke."""
-
-
-def _without_subscription(params: Json) -> Json:
-    """As the notification would be without the stream that it came on."""
-    meta = params.get("_meta")
-    if type(meta) is not dict or SUBSCRIPTION_ID_KEY not in meta:
-        return params
-    rest = {key: value for key, value in meta.items() if key != SUBSCRIPTION_ID_KEY}
-    return {**params, "_meta": rest} if rest else {key: params[key] for key in params if key != "_meta"}
 
 
 def _error_object(error: RemoteError) -> Json:

@@ -70,17 +70,26 @@ class Pool:
         Raises:
             LinkError: with `sent=False` if nothing was written.
         """
-        connection = self._take_idle() or await self._acquire()
+        connection = self.take_idle() or await self.acquire()
         try:
-            return await connection.send(request)
+            return await self.send(connection, request)
         except LinkError:
             if not repeatable or not connection.used or connection.answered:
                 raise
+        self._close_idle(0.0)  # they are likely to be closed as well
+        return await self.exchange(request)
+
+    async def send(self, connection: Connection, request: bytes) -> Response:
+        """The second half of `exchange`, for who must know whether anything left: here it has."""
+        try:
+            return await connection.send(request)
+        except LinkError:
+            if self._closed is not None:
+                raise LinkError("the link was closed") from None
+            raise
         except BaseException:
             connection.abort()
             raise
-        self._close_idle(0.0)  # they are likely to be closed as well
-        return await self.exchange(request)
 
     async def close(self) -> None:
         """Close every connection, those at work too. Takes at most `CLOSE_SECONDS`."""
@@ -100,16 +109,23 @@ class Pool:
             if self._open:
                 await closed
 
-    def _take_idle(self) -> Connection | None:
+    def take_idle(self) -> Connection | None:
+        """A connection that can serve at once, if there is one. `send` on it, now."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_quiet():
+            promised = connection.idle_seconds
+            is_fresh = promised is None or self._loop.time() < connection.idle_since + promised
+            if is_fresh and connection.is_quiet():
                 return connection
             connection.abort()
         return None
 
-    async def _acquire(self) -> Connection:
-        """A connection for one request: waits for a place, and connects."""
+    async def acquire(self) -> Connection:
+        """A connection for one request: waits for a place, and connects.
+
+        Raises:
+            LinkError: it could not be made; `sent=False`.
+        """
         while True:
             if self._closed is not None:
                 raise _closed_error()

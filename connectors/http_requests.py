@@ -82,7 +82,7 @@ def modern_lines(method: str, params: Json, headers: Mapping[str, str] | None) -
         lines += f"Mcp-Name: {encode_value(name)}\r\n"
     if headers:
         for header, value in headers.items():
-            if not is_name(header):
-                raise LinkError(f"{header!r:.60} is no name of a header", sent=False)
+            if not is_name(header) or not header.lower().startswith("mcp-param-"):
+                raise LinkError(f"{header!r:.60} is no header of a request (Mcp-Param-...)", sent=False)
             lines += f"{header}: {encode_value(value)}\r\n"
     return lines

@@ -32,7 +32,7 @@ import anyio.to_thread
 from connectors.base import ConfigError, Context, LinkError
 from connectors.stderr import harmless
 
-__all__ = ["INSTALL_SECONDS", "Pinned", "ensure_installed", "find_program"]
+__all__ = ["INSTALL_SECONDS", "Pinned", "ensure_installed", "find_program", "install_with_pip"]
 
 INSTALL_SECONDS: Final = 600.0
 """How long one install may take, waiting for another's included."""
@@ -128,16 +128,24 @@ def _plain(name: str) -> str:
 
 
 async def _install_pypi(pinned: Pinned, folder: Path, context: Context) -> None:
-    wanted = [f"{pinned.name}=={pinned.version}", *pinned.constraints]
-    python = str(folder / "bin" / "python")
     uv = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
-    if uv is not None:
-        await _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], pinned, context)
-        await _run([uv, "pip", "install", "--quiet", "--python", python, *wanted], pinned, context)
+    if uv is None:
+        await install_with_pip(pinned, folder, context)
         return
+    await _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], pinned, context)
+    python = str(folder / "bin" / "python")
+    await _run([uv, "pip", "install", "--quiet", "--python", python, *_wanted(pinned)], pinned, context)
+
+
+async def install_with_pip(pinned: Pinned, folder: Path, context: Context) -> None:
+    """Make the environment with nothing but Python itself: slower than uv, and always there."""
     await _run([sys.executable, "-m", "venv", str(folder)], pinned, context)
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    await _run([python, "-m", "pip", "install", *quiet, *wanted], pinned, context)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    await _run([*pip, "--no-input", *_wanted(pinned)], pinned, context)
+
+
+def _wanted(pinned: Pinned) -> list[str]:
+    return [f"{pinned.name}=={pinned.version}", *pinned.constraints]
 
 
 def _scripts_pypi(pinned: Pinned, folder: Path) -> dict[str, list[str]]:

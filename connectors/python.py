@@ -176,7 +176,7 @@ class _Queues:
 
         to_server, server_reads = create_context_streams[SessionMessage | Exception](0)
         server_writes, from_server = create_context_streams[SessionMessage](0)
-        async with anyio.create_task_group() as tasks:
+        async with to_server, server_reads, server_writes, from_server, anyio.create_task_group() as tasks:
             tasks.start_soon(self._pass_in, to_server)
             tasks.start_soon(self._pass_out, from_server)
             await server.run(server_reads, server_writes, server.create_initialization_options())

@@ -12,8 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Event", "Reader", "TooLarge", "encode"]
+__all__ = ["ID_BYTES_MAX", "Event", "Reader", "TooLarge", "encode"]
+
+ID_BYTES_MAX: Final = 1024
+"""A longer id is ignored: it could not be sent back in a header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ class Reader:
         elif field == b"event":
             self._name = value
         elif field == b"id":
-            if b"\0" not in value:
+            if b"\0" not in value and len(value) <= ID_BYTES_MAX:
                 self._next_id = value
         elif field == b"retry" and value.isdigit() and len(value) < 10:
             self.retry_milliseconds = int(value)

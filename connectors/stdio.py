@@ -69,6 +69,9 @@ class Stdio(BaseModel):
             return None  # Known only when it is opened.
         return None if shutil.which(program, path=path) else _not_found(program)
 
+    async def prepare(self, context: Context) -> None:
+        """Nothing."""
+
     def open(self, context: Context) -> AbstractAsyncContextManager[Link]:
         return self._open(context)
 

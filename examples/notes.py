@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 
 NOTES_MAX = 1000
@@ -26,14 +27,14 @@ def server() -> MCPServer:
     def read_note(name: str) -> str:
         """The text of one note."""
         if name not in notes:
-            raise ValueError(f"There is no note {name!r}.")
+            raise ToolError(f"There is no note {name!r}.")
         return notes[name]
 
     @made.tool(annotations=ToolAnnotations(idempotent_hint=True))
     def write_note(name: str, text: str) -> str:
         """Keep a note; one of the same name is replaced."""
         if len(text) > TEXT_LENGTH_MAX or (name not in notes and len(notes) >= NOTES_MAX):
-            raise ValueError(f"At most {NOTES_MAX} notes of {TEXT_LENGTH_MAX} characters each.")
+            raise ToolError(f"At most {NOTES_MAX} notes of {TEXT_LENGTH_MAX} characters each.")
         notes[name] = text
         return f"Kept {name!r}."
 

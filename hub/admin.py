@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import anyio
 
 from connectors.base import MODERN_VERSIONS
-from hub import __version__, edits, records
+from hub import __version__, edits, patience, records
 from hub.arguments import read_arguments
 from hub.client_config import client_config
-from hub.errors import NotFound, UpstreamDown, UpstreamError
+from hub.errors import NotFound, UpstreamError
 from hub.failure import Failure
 from hub.logs import last_lines
 from hub.model import Agent, Json, Kind, Result
+from hub.patience import Progress
 from hub.picture import Picture, Status
 from hub.sessions import Session
 from hub.store import reading
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
     from hub.upstream import Upstream
 
 __all__ = ["Admin", "Progress", "operations"]
-
-Progress = Callable[[str], None]
-"""Gets sentences about what an operation does right now. Must not block."""
-
-_LOOK_SECONDS = 0.1
-_INSTALL_SECONDS_MAX = 900.0
-"""How long a person may wait for a server that is being installed. Agents wait for less."""
 
 
 class Admin:
@@ -87,12 +81,12 @@ class Admin:
     async def server_check(self, name: str, progress: Progress) -> Json:
         """Start it if it is not up, ask it anew what it offers, and return how it is."""
         upstream = self._upstream(name)
-        await self._told(progress, upstream, partial(self._up, upstream, upstream.check))
+        await patience.until_up(upstream, upstream.check, progress)
         return self._picture().server(name)
 
     async def server_restart(self, name: str, progress: Progress) -> Json:
         upstream = self._upstream(name)
-        await self._told(progress, upstream, partial(self._up, upstream, upstream.restart))
+        await patience.until_up(upstream, upstream.restart, progress)
         return self._picture().server(name)
 
     async def server_logs(self, name: str, lines: int = 100) -> list[str]:
@@ -324,57 +318,9 @@ class Admin:
                 or name.startswith(f"{upstream.name}__")
             )
             if upstream.known is None and theirs and self._app.hub.find(kind, name) is None:
-                await self._told(progress, upstream, partial(self._learnt, upstream))
+                await patience.until_learnt(upstream, progress)
         entry = self._app.hub.find(kind, name)
         return {} if entry is None else entry.definition
-
-    async def _learnt(self, upstream: Upstream) -> None:
-        """Return once it has been learnt, or there is no use in waiting."""
-        with anyio.move_on_after(_INSTALL_SECONDS_MAX):
-            while upstream.known is None and upstream.state != "failed":  # noqa: ASYNC110 (it tells nobody)
-                await anyio.sleep(_LOOK_SECONDS)
-
-    async def _up(self, upstream: Upstream, start: Callable[[], Awaitable[None]]) -> None:
-        """Have it started, however long its installation takes.
-
-        Raises:
-            Failure: it does not come up, with its own reason.
-        """
-        with anyio.move_on_after(_INSTALL_SECONDS_MAX):
-            while True:
-                try:
-                    return await start()
-                except UpstreamDown as error:
-                    if upstream.state != "starting":
-                        raise Failure(
-                            "upstream_down",
-                            f"{upstream.name}: {upstream.reason or error}",
-                            f"`hub servers logs {upstream.name}` shows what it wrote.",
-                        ) from None
-                    start = upstream.check
-        raise Failure(
-            "upstream_down", f"{upstream.name}: still {upstream.doing or 'starting'}; giving up waiting."
-        )
-
-    async def _told(
-        self, progress: Progress, upstream: Upstream, work: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Do `work`, and say meanwhile what the server does."""
-        async with anyio.create_task_group() as tasks:
-
-            async def tell() -> None:
-                last: str | None = None
-                while True:
-                    if upstream.doing not in (None, last):
-                        last = upstream.doing
-                        progress(f"{upstream.name}: {last}")
-                    await anyio.sleep(_LOOK_SECONDS)
-
-            tasks.start_soon(tell)
-            try:
-                await work()
-            finally:
-                tasks.cancel_scope.cancel()
 
 
 def operations(admin: Admin) -> Mapping[str, Callable[..., Awaitable[Any]]]:

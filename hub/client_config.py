@@ -14,7 +14,7 @@ _URL = "http://127.0.0.1:8420/mcp"
 
 
 def client_config(home: Home, agent: str, url: str | None) -> Json:
-    """`http` and `stdio`, each a whole configuration, and `notes` for whoever copies one.
+    """`http` and `stdio`: for each the whole `config`, and `notes` for whoever copies it.
 
     Args:
         url: Where the hub listens; `None`: where it will by default.
@@ -22,15 +22,14 @@ def client_config(home: Home, agent: str, url: str | None) -> Json:
     token, notes = _token(home, agent)
     if url is None:
         notes.append("No hub runs now; this is where it listens by default.")
-    notes.append("A client that starts its servers itself takes the form of `--stdio` instead.")
+    notes.append("--stdio prints the form for a client that starts its servers itself.")
     http = {"type": "http", "url": url or _URL, "headers": {"Authorization": f"Bearer {token}"}}
     program = Path(sys.argv[0]).absolute()
     command = [str(program)] if program.name == "hub" else [sys.executable, "-m", "hub"]
     arguments = [*command[1:], "serve", "--stdio", "--agent", agent, "--home", str(home.path)]
     return {
-        "http": {"mcpServers": {"hub": http}},
-        "stdio": {"mcpServers": {"hub": {"command": command[0], "args": arguments}}},
-        "notes": notes,
+        "http": {"config": {"mcpServers": {"hub": http}}, "notes": notes},
+        "stdio": {"config": {"mcpServers": {"hub": {"command": command[0], "args": arguments}}}, "notes": []},
     }
 
 

@@ -132,7 +132,7 @@ def _tokens(home: Home) -> Iterator[Finding]:
 
 
 def _tools(home: Home) -> Iterator[Finding]:
-    for program, what in (("node", "servers from npm"), ("uv", "faster installs; not needed")):
+    for program, what in (("node", "servers from npm"), ("uv", "faster installs")):
         path = shutil.which(program)
-        said = path or f"not found; only for {what}"
+        said = path or f"not found; needed only for {what}"
         yield Finding("programs", "ok", f"{program}: {said}")

@@ -56,8 +56,9 @@ async def serve(
                 app.hub, app.identities, app.sessions, ready=app.ready, instructions=app.instructions
             )
             http = _server(HttpApp(front, settings), settings)
-            admin = _server(AdminApp(Admin(app)), settings)
             host, port = listener.getsockname()[:2]
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
+            admin = _server(AdminApp(Admin(app, url)), settings)
             if "me" in app.manifests.agents:
                 await app.keep_token("me")
             async with anyio.create_task_group() as tasks, _unix_listener(home.admin_socket) as people:
@@ -65,7 +66,7 @@ async def serve(
                 tasks.start_soon(admin.serve, [people])
                 tasks.start_soon(_serve_bridges, home.stdio_socket, app, front)
                 tasks.start_soon(app.watch)
-                announce(app, f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp")
+                announce(app, url)
                 await _until_told(app, front, attached)
                 front.close()
                 http.should_exit = admin.should_exit = True
@@ -123,6 +124,7 @@ def _server(app: Any, settings: Settings) -> _Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=int(settings.grace) or 1,
         )
     )

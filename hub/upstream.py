@@ -110,6 +110,10 @@ class Upstream:
         limits = self.manifest.limits
         return limits.call if self._link is not None else limits.call + limits.connect
 
+    async def moved(self) -> None:
+        """Return when its state, or what it does to get there, has changed."""
+        await self._moved.wait()
+
     async def send(self, call: Call) -> Result:
         """Pass one call on and return the server's result as it came.
 

@@ -6,6 +6,7 @@ the chain ends (`hub.chain`), as the fleet does in a whole hub.
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -37,6 +38,8 @@ from hub.settings import Settings
 from hub.store.db import Store
 
 VERSION = "2026-07-28"
+SUBSCRIPTION_KEY = "io.modelcontextprotocol/subscriptionId"
+CALL: Json = {"name": "box__echo", "arguments": {}}
 CLIENT = {"name": "tests", "version": "0"}
 
 
@@ -168,7 +171,9 @@ class House:
         self.hub.swap(Catalog.build([offer], self.hub.catalog.revision + 1))
 
     @asynccontextmanager
-    async def client(self, mode: ConnectMode = "auto", agent: str = "me", **more: Any) -> AsyncIterator[Client]:
+    async def client(
+        self, mode: ConnectMode = "auto", agent: str = "me", **more: Any
+    ) -> AsyncIterator[Client]:
         headers = {"authorization": f"Bearer {self.tokens[agent]}"}
         async with (
             httpx2.AsyncClient(headers=headers, timeout=10) as http,
@@ -216,6 +221,37 @@ def headers_of(body: Json) -> dict[str, str]:
     return headers if name is None else {**headers, "mcp-name": name}
 
 
+async def post(hub: House, http: httpx.AsyncClient, body: Any, **headers: str) -> httpx.Response:
+    """A modern request, with the headers that it asks for; an empty one is left out."""
+    given = {**headers_of(body), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return await http.post(hub.url, json=body, headers={n: v for n, v in given.items() if v})
+
+
+async def raw(hub: House, head: bytes, body: bytes = b"") -> tuple[int, Any]:
+    """The status and JSON of what a bare socket gets for `head` (lines without their ends) and `body`."""
+    port = int(hub.url.split(":")[2].removesuffix("/mcp"))
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        lines = [*head.splitlines(), b"content-length: %d" % len(body), b"connection: close", b"", body]
+        await stream.send(b"\r\n".join(lines))
+        answer = b"".join([chunk async for chunk in stream])
+    start, _, content = answer.partition(b"\r\n\r\n")
+    return int(start.split()[1]), json.loads(content)
+
+
+def error_of(answer: httpx.Response) -> tuple[int, int | None]:
+    """The status, and the code of the JSON-RPC error."""
+    return answer.status_code, answer.json().get("error", {}).get("code")
+
+
+async def events(answer: httpx.Response) -> AsyncIterator[Any]:
+    """What a stream carries, comments left out."""
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["x-accel-buffering"] == "no"
+    async for line in answer.aiter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line[6:])
+
+
 GRANTS = {
     "me": Grants("me.yaml", may=(Rule("may[0]", ("*",), 3),), never=(Rule("never[0]", ("box__secret",), 4),)),
     "other": Grants("other.yaml", may=(Rule("may[0]", ("box__secret", "box__echo"), 3),)),
@@ -224,7 +260,9 @@ GRANTS = {
 
 
 @asynccontextmanager
-async def house(path: Path, settings: Settings | None = None, tools: Sequence[Json] = TOOLS) -> AsyncIterator[House]:
+async def house(
+    path: Path, settings: Settings | None = None, tools: Sequence[Json] = TOOLS
+) -> AsyncIterator[House]:
     """A hub that listens on a loopback port until left."""
     env = SystemEnv()
     async with Store.open(path / "hub.db", env) as store:

@@ -29,9 +29,17 @@ print(child.pid, flush=True)
 """
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+both_loops = pytest.mark.parametrize(
+    "anyio_backend",
+    [("asyncio", {"use_uvloop": True}), ("asyncio", {"use_uvloop": False})],
+    ids=["uvloop", "asyncio"],
+)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """What the hub runs on."""
+    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture
@@ -81,6 +89,7 @@ async def gone(*pids: int) -> None:
             await anyio.sleep(0.05)
 
 
+@both_loops
 async def test_a_child_leads_its_own_session_and_gets_exactly_its_environment(children: Children) -> None:
     heard = Heard()
     code = "import os; print(os.getpid() == os.getsid(0) == os.getpgid(0), sorted(os.environ), os.getcwd())"
@@ -92,6 +101,7 @@ async def test_a_child_leads_its_own_session_and_gets_exactly_its_environment(ch
     assert heard.stdout.decode().split()[-1] == "/"
 
 
+@both_loops
 async def test_a_child_has_no_open_file_but_its_three_pipes(children: Children) -> None:
     """Neither the guard's pipe, nor another child's, nor what the hub itself was started with."""
     inherited, kept = os.pipe()
@@ -116,6 +126,7 @@ print(open_fds, [stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in (0, 1, 2)])
     assert heard.stdout.decode().strip() == "[] [True, True, True]"
 
 
+@both_loops
 @pytest.mark.parametrize(
     ("code", "status", "sentence"),
     [
@@ -154,6 +165,7 @@ async def test_a_child_that_ignores_the_end_of_its_input_gets_term(children: Chi
     assert await child.wait() == "killed by SIGTERM"
 
 
+@both_loops
 async def test_a_child_that_ignores_everything_is_killed(children: Children) -> None:
     heard = Heard()
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
@@ -163,6 +175,7 @@ async def test_a_child_that_ignores_everything_is_killed(children: Children) -> 
     assert await child.wait() == "killed by SIGKILL"
 
 
+@both_loops
 @pytest.mark.parametrize("leader", ["stays", "leaves"])
 async def test_no_grandchild_is_left(children: Children, leader: str) -> None:
     """Also where the leader left first: `npx` and shell wrappers do."""
@@ -176,6 +189,7 @@ async def test_no_grandchild_is_left(children: Children, leader: str) -> None:
     await gone(child.pid, int(heard.stdout))
 
 
+@both_loops
 async def test_leaving_the_context_ends_all_children(tmp_path: Path) -> None:
     with anyio.fail_after(10):
         async with Children(grace_seconds=0.3) as children:
@@ -186,6 +200,7 @@ async def test_leaving_the_context_ends_all_children(tmp_path: Path) -> None:
             await started(children, "")
 
 
+@both_loops
 async def test_a_start_that_is_given_up_leaves_nothing(children: Children) -> None:
     for _ in range(5):
         task = asyncio.ensure_future(started(children, "import time; time.sleep(60)"))
@@ -204,6 +219,7 @@ async def test_what_cannot_be_started_raises(children: Children, tmp_path: Path)
     assert len(children) == 0
 
 
+@both_loops
 async def test_a_child_that_does_not_read_makes_the_writer_wait(children: Children) -> None:
     heard = Heard()
     code = """
@@ -222,6 +238,7 @@ while sys.stdin.buffer.read(1 << 20): pass
     await child.aclose()
 
 
+@both_loops
 async def test_a_hundred_restarts_leave_no_file_and_no_process_behind(children: Children) -> None:
     """Threat T28."""
 

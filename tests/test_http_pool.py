@@ -177,6 +177,15 @@ async def test_a_connection_that_closed_in_this_very_moment_is_not_written_to() 
         assert [request.connection for request in server.requests] == [1, 2]
 
 
+async def test_a_connection_is_not_used_again_when_its_server_is_about_to_close_it() -> None:
+    """`Keep-Alive: timeout=5`, says node, and closes after 5 s: a second before, it counts as closed."""
+    for said, connections in (("timeout=1", 2), ("max=9, timeout=5", 1), ("max=1", 1)):
+        async with pool_of(saying(http(200, b"x", f"Keep-Alive: {said}"))) as (pool, server):
+            await pool.exchange(POST)
+            await pool.exchange(POST)
+            assert server.connections == connections
+
+
 def closing_on_the_second(request: Request, writer: StreamWriter, *, seen: list[Request]) -> Any:
     seen.append(request)
     if len(seen) == 2:

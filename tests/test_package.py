@@ -1,25 +1,25 @@
-"""Packages: really installed, once, and started directly. And the manifests of this repository, each tried."""
+"""Packages: really installed, once, and started directly. And this repository's manifests, each tried."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import sys
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from pydantic import ValidationError
 
-from connectors import package
 from connectors.base import ConfigError, Connector, Context, Link, LinkError
 from connectors.children import Children
-from connectors.install import Pinned, find_program
+from connectors.install import Pinned, find_program, install_with_pip
 from connectors.package import Package
 from hub import manifest
+from hub.policy import matches
 from hub.variables import expander
 
 pytestmark = pytest.mark.anyio
@@ -97,14 +97,8 @@ async def test_what_git_calls_read_only_is_what_the_server_itself_calls_so(data:
             async with server.connect.open(context) as link:
                 tools = (await link.request("tools/list", {}))["tools"]
     for tool in tools:
-        trusted = any(manifest_pattern_matches(override.pattern, tool["name"]) for override in view.overrides)
+        trusted = any(matches(override.pattern, tool["name"]) for override in view.overrides)
         assert not trusted or tool["annotations"]["readOnlyHint"] is True, tool["name"]
-
-
-def manifest_pattern_matches(pattern: str, name: str) -> bool:
-    from hub.policy import matches
-
-    return matches(pattern, name)
 
 
 async def test_a_second_start_installs_nothing(data: Path) -> None:
@@ -125,38 +119,50 @@ def tiny(**changes: Any) -> Package:
 
 async def test_two_that_want_the_same_install_do_it_once(tmp_path: Path) -> None:
     said: list[str] = []
-    async with room(tmp_path / "data", on_progress=said.append) as context, anyio.create_task_group() as tasks:
-        (tmp_path / "data").mkdir()
-        with anyio.fail_after(60):
-            for _ in range(2):
-                tasks.start_soon(tiny().prepare, context)
+    async with room(tmp_path, on_progress=said.append) as context, anyio.create_task_group() as tasks:
+        tasks.cancel_scope.deadline = anyio.current_time() + 60
+        for _ in range(2):
+            tasks.start_soon(tiny().prepare, context)
     assert said == [
         "installing iniconfig 2.1.0 (first time only)",
         "waiting for iniconfig 2.1.0, which is being installed already",
     ]
+    assert Pinned("pypi", "iniconfig", "2.1.0").folder(tmp_path).is_dir()
 
 
-async def test_an_interrupted_install_is_not_used_and_done_again(tmp_path: Path) -> None:
-    said: list[str] = []
+async def test_an_interrupted_install_is_not_used_and_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installer here makes the folder, says so through a pipe, and hangs."""
     folder = Pinned("pypi", "iniconfig", "2.1.0").folder(tmp_path)
-    started = anyio.Event()
-
-    def heard(sentence: str) -> None:
-        said.append(sentence)
-        started.set()
-
-    async with room(tmp_path, on_progress=heard) as context:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(tiny().prepare, context)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with monkeypatch.context() as patched:
+        hanging = program(tmp_path, "uv", f"mkdir {folder}; echo > {pipe}; sleep 60")
+        patched.setenv("PATH", f"{hanging}:{os.environ['PATH']}")
+        async with room(tmp_path) as context:
             with anyio.fail_after(10):
-                await started.wait()
-            tasks.cancel_scope.cancel()
-        assert len(context.children) == 0
-        assert not (folder / "installed.json").exists()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(tiny().prepare, context)
+                    await anyio.to_thread.run_sync(pipe.read_text)
+                    tasks.cancel_scope.cancel()
+            assert len(context.children) == 0
+    assert folder.is_dir()
+    said: list[str] = []
+    async with room(tmp_path, on_progress=said.append) as context:
         with anyio.fail_after(60):
             await tiny().prepare(context)
-    assert (folder / "installed.json").exists()
-    assert said == ["installing iniconfig 2.1.0 (first time only)"] * 2
+    assert said == ["installing iniconfig 2.1.0 (first time only)"]
+    assert list(folder.glob("lib/*/site-packages/iniconfig"))
+
+
+def program(folder: Path, name: str, script: str) -> Path:
+    """A folder with one program in it."""
+    file = folder / "bin" / name
+    file.parent.mkdir()
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(file.stat().st_mode | stat.S_IXUSR)
+    return file.parent
 
 
 async def test_a_package_that_does_not_install_says_the_installers_last_words(tmp_path: Path) -> None:
@@ -168,13 +174,11 @@ async def test_a_package_that_does_not_install_says_the_installers_last_words(tm
     assert failed.value.sent is False
 
 
-async def test_pip_does_where_there_is_no_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    which = shutil.which
-    monkeypatch.setattr(shutil, "which", lambda name, **more: None if name == "uv" else which(name, **more))
+async def test_pip_does_where_there_is_no_uv(tmp_path: Path) -> None:
     async with room(tmp_path) as context:
         with anyio.fail_after(120):
-            await tiny().prepare(context)
-    assert list(Pinned("pypi", "iniconfig", "2.1.0").folder(tmp_path).glob("lib/*/site-packages/iniconfig"))
+            await install_with_pip(Pinned("pypi", "iniconfig", "2.1.0"), tmp_path / "made", context)
+    assert list((tmp_path / "made").glob("lib/*/site-packages/iniconfig"))
 
 
 async def test_a_package_without_a_program_says_so_with_the_fix(tmp_path: Path) -> None:
@@ -198,11 +202,7 @@ async def test_an_installer_gets_nothing_of_the_hubs_environment_that_is_not_its
 ) -> None:
     """A build runs other people's code. Here the installer itself is a program that tells what it got."""
     shown = tmp_path / "environment"
-    fake = tmp_path / "bin" / "uv"
-    fake.parent.mkdir()
-    fake.write_text(f"#!/bin/sh\nenv > {shown}\nexit 3\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{program(tmp_path, 'uv', f'env > {shown}; exit 3')}:{os.environ['PATH']}")
     monkeypatch.setenv("HUB_SECRET_GITHUB", "s3cret")
     async with room(tmp_path) as context:
         with anyio.fail_after(10), pytest.raises(LinkError, match="exit status 3"):
@@ -287,5 +287,3 @@ def test_the_environment_differs_by_version_constraints_and_source() -> None:
     }
     assert len(folders) == 6
     assert all(folder.parent == Path("packages") for folder in folders)
-    assert sys.implementation.cache_tag is not None
-    assert package.__doc__ is not None

@@ -47,9 +47,9 @@ async def test_an_agent_lists_and_uses_what_it_may(hub: House, mode: ConnectMode
             "note://one",
             "note://gone",
         ]
-        assert [each.uri_template for each in (await client.list_resource_templates()).resource_templates] == [
-            "note://{id}"
-        ]
+        assert [
+            each.uri_template for each in (await client.list_resource_templates()).resource_templates
+        ] == ["note://{id}"]
         assert [each.name for each in (await client.list_prompts()).prompts] == ["box__greet"]
         answer = await client.call_tool("box__echo", {"say": "tea"})
         assert answer.structured_content is not None

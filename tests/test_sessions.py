@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import pytest
@@ -20,6 +22,7 @@ from hub.store.sessions import get_session, list_sessions
 pytestmark = pytest.mark.anyio
 
 ME, OTHER = Agent("me", Grants("me.yaml")), Agent("other", Grants("other.yaml"))
+T = TypeVar("T")
 CLIENT = {"name": "test", "version": "1.0"}
 
 
@@ -90,6 +93,40 @@ async def test_a_session_that_is_read_while_it_is_closed_stays_closed(store: Sto
             tasks.start_soon(sessions.close, session)
             tasks.start_soon(sessions.get, session.id, ME)
         assert await sessions.get(session.id, ME) is None
+
+
+class LateStore(Store):
+    """A store whose answers arrive only once the gate is open."""
+
+    answered: anyio.Event
+    gate: anyio.Event
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        value = await super().read(work)
+        self.answered.set()
+        await self.gate.wait()
+        return value
+
+
+async def test_a_session_whose_row_was_read_before_it_was_closed_stays_closed(
+    tmp_path: Path, env: SetEnv
+) -> None:
+    found: list[Session | None] = []
+    async with LateStore.open(tmp_path / "hub.db", env) as store:
+        assert isinstance(store, LateStore)
+        store.answered, store.gate = anyio.Event(), anyio.Event()
+        session, sessions = await opened(Sessions(store, env)), Sessions(store, env)
+
+        async def get() -> None:
+            found.append(await sessions.get(session.id, ME))
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(get)
+                await store.answered.wait()
+                await sessions.close(session)
+                store.gate.set()
+    assert found == [None]
 
 
 async def test_calls_of_a_modern_agent_share_a_session_until_a_pause(store: Store, env: SetEnv) -> None:

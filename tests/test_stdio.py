@@ -25,10 +25,17 @@ SERVERS = Path(__file__).parent / "servers"
 ERAS: list[Era] = ["modern", "legacy"]
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    """The hub runs on uvloop; both loops have processes of their own making."""
-    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+both_loops = pytest.mark.parametrize(
+    "anyio_backend",
+    [("asyncio", {"use_uvloop": True}), ("asyncio", {"use_uvloop": False})],
+    ids=["uvloop", "asyncio"],
+)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """What the hub runs on."""
+    return "asyncio", {"use_uvloop": True}
 
 
 class Room:
@@ -81,6 +88,7 @@ async def misbehaving(room: Room, mode: str, **changes: Any) -> AsyncIterator[Li
         yield link
 
 
+@both_loops
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_server_of_either_era_is_listed_and_called(room: Room, era: Era) -> None:
     async with room.open("echo_stdio.py", era) as link:
@@ -146,6 +154,7 @@ async def test_asking_for_an_era_that_the_server_does_not_speak_says_so(room: Ro
             pass
 
 
+@both_loops
 async def test_a_hundred_requests_at_once_each_get_their_own_answer(room: Room) -> None:
     async with room.open("echo_stdio.py", "modern") as link:
         answers: dict[int, Any] = {}
@@ -230,6 +239,7 @@ async def test_a_subscription_gets_what_carries_its_id_until_the_server_ends_it(
     assert room.notifications == []
 
 
+@both_loops
 @pytest.mark.parametrize("era", ERAS)
 async def test_cancelling_a_request_tells_the_server_which(room: Room, era: Era) -> None:
     """Specification, basic/patterns/cancellation: stdio."""
@@ -318,6 +328,7 @@ async def test_a_program_that_is_not_there_is_said_with_the_fix(room: Room, tmp_
     assert Stdio(command=[sys.executable]).missing() is None
 
 
+@both_loops
 async def test_a_server_that_dies_at_its_start_is_quoted(room: Room) -> None:
     with pytest.raises(LinkError) as failed:
         async with misbehaving(room, "dies"):
@@ -360,6 +371,7 @@ async def test_rubbish_before_the_handshake_is_not(room: Room) -> None:
             pass
 
 
+@both_loops
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
@@ -421,6 +433,7 @@ async def test_twenty_thousand_changes_do_not_hold_up_a_call(room: Room) -> None
     assert len(room.notifications) == 20_000
 
 
+@both_loops
 async def test_a_flood_on_stderr_is_cut_short_and_made_harmless(room: Room) -> None:
     async with misbehaving(room, "stderr") as link:
         with anyio.fail_after(3):
@@ -431,6 +444,7 @@ async def test_a_flood_on_stderr_is_cut_short_and_made_harmless(room: Room) -> N
     assert any(line.endswith("more lines, left out") for line in room.stderr)
 
 
+@both_loops
 async def test_a_server_that_asks_without_reading_does_not_fill_our_memory(room: Room) -> None:
     """20,000 questions of 1 KB, while it reads nothing: the answers beyond some 1 MB are left out."""
     async with misbehaving(room, "asks") as link:
@@ -439,6 +453,7 @@ async def test_a_server_that_asks_without_reading_does_not_fill_our_memory(room:
     assert 0 < answers < 4_000
 
 
+@both_loops
 async def test_requests_to_a_server_that_does_not_read_wait_and_can_be_cancelled(room: Room) -> None:
     async with misbehaving(room, "deaf") as link:
         assert isinstance(link, StdioLink)

@@ -17,7 +17,7 @@ from hub.cli.options import HomeOption
 from hub.cli.output import print_failure
 from hub.failure import Failure, failure_of
 
-__all__ = ["application", "main"]
+__all__ = ["application", "main", "run"]
 
 
 def application() -> typer.Typer:
@@ -58,9 +58,7 @@ def _root(home: HomeOption = None) -> None:
 
 def main() -> NoReturn:
     """Run the command that the arguments name, and exit with its code (`hub.failure.EXIT_CODES`)."""
-    arguments = sys.argv[1:]
-    before_dashes = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    code = _run(arguments, as_json="--json" in before_dashes)
+    code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -68,7 +66,9 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-def _run(arguments: list[str], *, as_json: bool) -> int:
+def run(arguments: list[str]) -> int:
+    """Run the command that `arguments` name, and return its exit code."""
+    before_dashes = arguments[: arguments.index("--")] if "--" in arguments else arguments
     try:
         returned = application()(arguments, prog_name="hub", standalone_mode=False)
         return returned if isinstance(returned, int) else 0
@@ -87,7 +87,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
             raise
         failure = failure_of(error) or _unforeseen(error)
     sys.stdout.flush()
-    print_failure(failure, as_json=as_json)
+    print_failure(failure, as_json="--json" in before_dashes)
     return failure.exit_code
 
 

@@ -62,11 +62,14 @@ def show(
     home: HomeOption = None,
     as_json: JsonOption = False,
     config: Annotated[bool, typer.Option("--config", help="Print a client's configuration for it.")] = False,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="With --config: for a client that starts it.")
+    ] = False,
 ) -> None:
     """Show one agent, or a ready client configuration for it."""
     if config:
-        made = ask(home_at(home), "agent_config", name=name)
-        print_json(made["http"])
+        made = ask(home_at(home), "agent_config", name=name)["stdio" if stdio else "http"]
+        print_json(made["config"])
         for text in made["notes"]:
             note(text)
         return

@@ -31,8 +31,8 @@ def list_sessions(
         print_names([session["id"] for session in sessions])
     else:
         print_table(
-            sessions,
-            ["id", "agent", "client", "protocol", "started", "last_used", "calls"],
+            [{**session, "client": session["client"].get("name")} for session in sessions],
+            ["id", "agent", "kind", "client", "protocol", "started", "last_used", "closed"],
             "There are no sessions yet.",
         )
 

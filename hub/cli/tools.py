@@ -47,7 +47,9 @@ def show(name: Name, home: HomeOption = None, as_json: JsonOption = False, agent
     if as_json:
         print_json(tool)
     else:
-        print_fields({**tool, **tool.pop("definition"), "name": tool["name"]})
+        definition = tool.pop("definition")
+        shown = ("title", "description", "annotations", "inputSchema", "outputSchema")
+        print_fields({**tool, **{key: definition.get(key) for key in shown}})
 
 
 @app.command()

@@ -10,10 +10,15 @@ __all__ = ["authorize"]
 
 
 async def authorize(call: Call, inner: Handler) -> Result:
-    entry = call.entry
-    if entry is None or not decide(call.agent.grants, entry.grant).allowed:
+    if call.entry is None:
         raise NotFound(unknown(call))
-    return await inner(call)
+    decision = decide(call.agent.grants, call.entry.grant)
+    if decision.allowed:
+        return await inner(call)
+    refusal = NotFound(unknown(call))
+    # For the record and for people; the agent is told neither that there is a rule nor which.
+    refusal.rule = None if decision.rule is None else decision.rule.id
+    raise refusal
 
 
 def unknown(call: Call) -> str:

@@ -51,7 +51,7 @@ class Front:
         self.message_bytes_max = message_bytes_max
         self.running = Running()
         self.changes = Changes(hub, self.current)
-        self._stop_identities = identities.on_change(self._identities_changed)
+        identities.on_change(self._identities_changed)
 
     def current(self, agent: Agent) -> Agent | None:
         """The same agent with the grants of now; `None` once its token is revoked or it is removed."""
@@ -64,8 +64,7 @@ class Front:
         return now if self.identities.valid(now) else None
 
     def close(self) -> None:
-        """End all open streams gracefully. Calls that run may still finish."""
-        self._stop_identities()
+        """End all open streams gracefully, and all that are still to be opened. Calls may still finish."""
         self.changes.close()
 
     def _identities_changed(self) -> None:

@@ -348,7 +348,7 @@ async def _body(headers: Headers, receive: Receive, bytes_max: int) -> bytes:
 
 def _too_large(bytes_max: int) -> Rejection:
     message = f"Request too large: at most {bytes_max} bytes"
-    return refused(413, message, None, (b"connection", b"close"))
+    return refused(413, message)
 
 
 def _check_legacy(version: str | None, message: Json) -> None:

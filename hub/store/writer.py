@@ -176,7 +176,7 @@ class Writer:
             )
             logger.error("%s (%s)", self.trouble, self._path)
             # Those behind would only wait as long for the same answer.
-            self._fail(group, self.trouble)
+            self._fail(group + self._take(), self.trouble)
         except BaseException:
             self._fail(group, "The hub's record cannot be written: its writer ended. Restart the hub.")
             raise

@@ -12,7 +12,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Faulty:
     open: int = 0
     """Connections that are open now."""
     open_most: int = 0
-    closed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     scheme: str = "http"
 
@@ -59,9 +61,17 @@ class Faulty:
         """The requests with this JSON-RPC method."""
         return [request for request in self.requests if request.message.get("method") == method]
 
+    async def until(self, what: Callable[[], Found | None]) -> Found:
+        """What this gives once it gives something; asked again whenever a request or an end comes."""
+        async with self.changed:
+            while True:
+                found = what()
+                if found:
+                    return found
+                await self.changed.wait()
+
     async def all_closed(self) -> None:
-        async with self.closed:
-            await self.closed.wait_for(lambda: self.open == 0)
+        await self.until(lambda: self.open == 0)
 
 
 @asynccontextmanager
@@ -78,14 +88,16 @@ async def serve(answer: Answer, *, tls: ssl.SSLContext | None = None) -> AsyncIt
         try:
             while (request := await read_request(reader, number)) is not None:
                 state.requests.append(request)
+                async with state.changed:
+                    state.changed.notify_all()
                 await answer(request, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
             state.open -= 1
-            async with state.closed:
-                state.closed.notify_all()
+            async with state.changed:
+                state.changed.notify_all()
 
     server = await asyncio.start_server(on_connection, "127.0.0.1", 0, ssl=tls, limit=2**20)
     state.port = server.sockets[0].getsockname()[1]

@@ -35,7 +35,8 @@ async def main() -> None:
             def show(data: bytes, said: asyncio.Event = said) -> None:
                 sys.stdout.buffer.write(data)
                 sys.stdout.flush()
-                said.set()
+                if data.endswith(b"\n"):
+                    said.set()
 
             await children.start(
                 [sys.executable, "-S", "-c", PAIR, kind],

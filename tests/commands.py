@@ -1,0 +1,101 @@
+"""The command line as its users have it: real processes, real folders, a real hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.sources import ROOT
+
+DESK = [sys.executable, str(ROOT / "tests" / "servers" / "desk.py")]
+COMMAND = [sys.executable, "-W", "error", "-m", "hub"]
+SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> dict[str, str]:
+        """The last line of stderr, of a command with `--json`."""
+        error: dict[str, str] = json.loads(self.err.strip().splitlines()[-1])["error"]
+        return error
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def hub(home: Path, *arguments: str, stdin: str = "", **more: str) -> Done:
+    """Run `hub ARGUMENTS --home HOME` to its end."""
+    done = subprocess.run(
+        [*COMMAND, "--home", str(home), *arguments],
+        input=stdin, capture_output=True, text=True, timeout=SECONDS, env=environment(**more),
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def furnish(home: Path) -> Path:
+    """A home with the server `desk`, the agent `me` that may use everything, and `reader` that may little."""
+    folder = home / "manifests"
+    folder.mkdir(parents=True)
+    (folder / "desk.yaml").write_text(json.dumps({"server": "desk", "connect": {"command": DESK}}))
+    (folder / "me.yaml").write_text('agent: me\nmay: ["*"]\n')
+    (folder / "reader.yaml").write_text(
+        "agent: reader\nmay:\n  - desk__typed\n  - desk__pid\nnever: [desk__pid]\n"
+    )
+    return home
+
+
+@contextmanager
+def serving(home: Path, *arguments: str) -> Iterator[str]:
+    """A hub that serves `home` on a free port; gives the URL for agents. Ends it in the end."""
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--home", str(home), "--port", "0", *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
+    ) as process:  # fmt: skip
+        try:
+            said = until(process, r"Agents connect to (\S+)")
+            yield said
+        finally:
+            process.terminate()
+            try:
+                process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def until(process: subprocess.Popen[str], pattern: str) -> str:
+    """The first group of `pattern`, once a line of the process's stderr has it."""
+    assert process.stderr is not None
+    end, seen = time.monotonic() + SECONDS, ""
+    while time.monotonic() < end:
+        ready, _, _ = select.select([process.stderr], [], [], 0.2)
+        if ready:
+            line = process.stderr.readline()
+            seen += line
+            found = re.search(pattern, line)
+            if found is not None:
+                return found[1]
+            if not line:
+                break
+    raise AssertionError(f"{pattern!r} was never said; but: {seen}")
