@@ -7,6 +7,13 @@ ifeq ($(PYTHON),)
 $(error Python 3.11 or newer was not found on PATH. Install it and try again)
 endif
 
+# Companies and test machines have certificate authorities of their own: uv (two names, old and new) and node are
+# told to trust what this machine trusts.
+UV_SYSTEM_CERTS ?= 1
+UV_NATIVE_TLS ?= 1
+NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
+export UV_SYSTEM_CERTS UV_NATIVE_TLS NODE_EXTRA_CA_CERTS
+
 .PHONY: help venv run test check bench constraints clean
 
 help:
@@ -34,7 +41,7 @@ check: .venv/.installed-test .venv/.installed-check
 bench: .venv/.installed-bench
 	@.venv/bin/python -m benchmarks $(ARGUMENTS)
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt hub/__init__.py
 	@echo 'Installing what the hub needs into .venv'
 	@scripts/install.sh "$(PYTHON)" --editable .
 	@touch $@
@@ -49,7 +56,7 @@ bench: .venv/.installed-bench
 # Dependencies moved: resolve anew in an environment of its own, and write down what was found.
 constraints: venv
 	@rm -rf .cache/constraints && mkdir -p .cache && "$(PYTHON)" -m venv --without-pip .cache/constraints
-	@PATH="$$PATH:.venv/bin" UV_SYSTEM_CERTS=1 uv pip install --quiet --python .cache/constraints/bin/python \
+	@PATH="$$PATH:.venv/bin" uv pip install --quiet --python .cache/constraints/bin/python \
 	    . uv --group test --group check --group bench
 	@{ sed -n '/^#/p' constraints.txt; PATH="$$PATH:.venv/bin" uv pip freeze --quiet \
 	    --python .cache/constraints/bin/python | grep -v ' @ '; } > .cache/constraints.txt

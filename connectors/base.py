@@ -27,6 +27,7 @@ __all__ = [
     "Link",
     "LinkError",
     "Notify",
+    "OnRequest",
     "Peer",
     "RemoteError",
 ]
@@ -34,6 +35,9 @@ __all__ = [
 Json = dict[str, Any]
 Notify = Callable[[str, Json], None]
 """`(method, params)` of a notification. Must not block and must not raise."""
+
+OnRequest = Callable[[str, Json], Awaitable[Json]]
+"""`(method, params)` of a legacy server's own question -> its answer. Raises `RemoteError` to refuse."""
 
 Era = Literal["auto", "modern", "legacy"]
 
@@ -128,8 +132,8 @@ class Context:
     """How many requests may be under way on the link at once; `None` leaves it to the kind."""
     on_notify: Notify = lambda method, params: None
     """Notifications that belong to no request of ours (`notifications/tools/list_changed`)."""
-    on_request: Callable[[str, Json], Awaitable[Json]] | None = None
-    """A legacy server's own question. `None`: answered -32601 by the link."""
+    on_request: OnRequest | None = None
+    """A legacy server's question that belongs to no request. `None`: answered -32601 by the link."""
     on_stderr: Callable[[str], None] = lambda line: None
     """One line that the server's process wrote for people, without its newline, at most 4096 characters."""
     on_progress: Callable[[str], None] = lambda sentence: None
@@ -145,6 +149,11 @@ class Link(Protocol):
 
     peer: Peer
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, so that nothing can be sent on it any more."""
+        ...
+
     async def request(
         self,
         method: str,
@@ -153,6 +162,7 @@ class Link(Protocol):
         capabilities: Json | None = None,
         log_level: str | None = None,
         on_notify: Notify | None = None,
+        on_request: OnRequest | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
         """Ask, and return the `result` object as it came.
@@ -166,6 +176,7 @@ class Link(Protocol):
             capabilities: The client capabilities that this request declares (modern links).
             log_level: Ask for the server's log messages of this request (modern links).
             on_notify: Gets the notifications that belong to this request, before the result.
+            on_request: Gets a legacy server's questions that belong to this request, or may.
             headers: Further HTTP headers (`Mcp-Param-*`); other kinds ignore them.
 
         Raises:

@@ -111,6 +111,9 @@ class Child:
                 self._signal(number)
                 with anyio.move_on_after(self._grace_seconds):
                     await self._gone.wait()
+            with anyio.move_on_after(_DRAIN_SECONDS):
+                await self._stdout.lost.wait()
+                await self._stderr.lost.wait()
             if self._stdin.connected and not self._stdin.lost.is_set():
                 self._stdin.transport.abort()  # What is unread stays unread.
             for output in (self._stdout, self._stderr):

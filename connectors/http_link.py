@@ -22,6 +22,7 @@ from connectors.base import (
     Json,
     LinkError,
     Notify,
+    OnRequest,
     Peer,
     RemoteError,
 )
@@ -116,6 +117,10 @@ class HttpLink:
     def is_over(self) -> bool:
         return self._over is not None
 
+    @property
+    def closed(self) -> bool:
+        return self._over is not None
+
     async def wait_closed(self) -> str:
         await self._closed.wait()
         return self._over or ""
@@ -128,11 +133,12 @@ class HttpLink:
         capabilities: Json | None = None,
         log_level: str | None = None,
         on_notify: Notify | None = None,
+        on_request: OnRequest | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
         if self._over is not None:
             raise LinkError(self._over, sent=False)
-        waiting, params = self.correlation.open(params, on_notify)
+        waiting, params = self.correlation.open(params, on_notify, on_request)
         is_sent = False
         try:
             if self._modern:
@@ -278,7 +284,7 @@ class HttpLink:
                     if kind == "notification":
                         self._on_notification(message, waiting)
                     elif kind == "request":
-                        self._on_question(message)
+                        self._on_question(message, waiting)
                     elif waiting is not None:
                         check_id(message, waiting.id)
                         stream.close(drain=True)
@@ -305,7 +311,7 @@ class HttpLink:
         elif waiting.on_notify is not None:
             waiting.on_notify(method, params)
 
-    def _on_question(self, message: Json) -> None:
+    def _on_question(self, message: Json, waiting: Waiting | None) -> None:
         """A legacy server's request: answered by a POST of its own, while its stream is read on."""
         if self._modern:
             raise LinkError(
@@ -316,10 +322,12 @@ class HttpLink:
         if message["id"] in self._questions:
             raise LinkError("it asked two questions with one id")
         scope = self._questions[message["id"]] = anyio.CancelScope()
-        self._tasks.start_soon(self._answer, message, scope)
+        asked = self.correlation.asked() if waiting is None else waiting.on_request
+        asked = asked or self.context.on_request
+        self._tasks.start_soon(self._answer, message, asked, scope)
 
-    async def _answer(self, message: Json, scope: anyio.CancelScope) -> None:
-        method, asked = message["method"], self.context.on_request
+    async def _answer(self, message: Json, asked: OnRequest | None, scope: anyio.CancelScope) -> None:
+        method = message["method"]
         answer: Json = {"jsonrpc": "2.0", "id": message["id"]}
         try:
             with scope:

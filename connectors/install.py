@@ -151,7 +151,10 @@ def _wanted(pinned: Pinned) -> list[str]:
 def _scripts_pypi(pinned: Pinned, folder: Path) -> dict[str, list[str]]:
     distribution = _distribution(pinned, folder)
     points = distribution.entry_points.select(group="console_scripts") if distribution is not None else ()
-    return {point.name: [str(folder / "bin" / point.name)] for point in points}
+    # Through its Python, not by the script's first line: that names the folder it was installed into, which
+    # has another name once the hub's folder has been moved.
+    python = str(folder / "bin" / "python")
+    return {point.name: [python, str(folder / "bin" / point.name)] for point in points}
 
 
 def _distribution(pinned: Pinned, folder: Path) -> Distribution | None:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import jiter
 import orjson
 
-from connectors.base import Json, LinkError, Notify, RemoteError
+from connectors.base import Json, LinkError, Notify, OnRequest, RemoteError
 
 __all__ = [
     "HEADER_MISMATCH",
@@ -225,6 +225,7 @@ class Waiting:
     """The asker's own progress token, given back in what `on_notify` gets."""
     lasting: bool = False
     """It stays under way (`subscriptions/listen`), so it is not what a server speaks of without saying so."""
+    on_request: OnRequest | None = None
 
 
 class Correlation:
@@ -243,7 +244,14 @@ class Correlation:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def open(self, params: Json, on_notify: Notify | None, *, lasting: bool = False) -> tuple[Waiting, Json]:
+    def open(
+        self,
+        params: Json,
+        on_notify: Notify | None,
+        on_request: OnRequest | None = None,
+        *,
+        lasting: bool = False,
+    ) -> tuple[Waiting, Json]:
         """A new request: its place, and the params to send, with our progress token in them."""
         self._last += 1
         id = self._last
@@ -252,7 +260,9 @@ class Correlation:
         if meta is not None and "progressToken" in meta:
             token = meta["progressToken"]
             params = {**params, "_meta": {**meta, "progressToken": id}}
-        waiting = Waiting(id, asyncio.get_running_loop().create_future(), on_notify, token, lasting)
+        waiting = Waiting(
+            id, asyncio.get_running_loop().create_future(), on_notify, token, lasting, on_request
+        )
         self._waiting[id] = waiting
         return waiting, params
 
@@ -294,6 +304,13 @@ class Correlation:
         if waiting.on_notify is not None:
             waiting.on_notify("notifications/progress", {**params, "progressToken": waiting.token})
         return True
+
+    def asked(self) -> OnRequest | None:
+        """What answers a question that does not say whom it is for: the newest request that can be asked."""
+        for waiting in reversed(self._waiting.values()):
+            if waiting.on_request is not None:
+                return waiting.on_request
+        return None
 
     def only(self) -> Waiting | None:
         """The one request under way, if there is exactly one (lasting ones apart)."""

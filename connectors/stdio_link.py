@@ -13,11 +13,20 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors import jsonrpc
-from connectors.base import SUBSCRIPTION_ID_KEY, Context, Json, LinkError, Notify, Peer, RemoteError
+from connectors.base import (
+    SUBSCRIPTION_ID_KEY,
+    Context,
+    Json,
+    LinkError,
+    Notify,
+    OnRequest,
+    Peer,
+    RemoteError,
+)
 from connectors.child import Child
 from connectors.negotiate import negotiate, stamp
 from connectors.stderr import harmless
@@ -68,6 +77,7 @@ class StdioLink:
         capabilities: Json | None = None,
         log_level: str | None = None,
         on_notify: Notify | None = None,
+        on_request: OnRequest | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
         if self._modern:
@@ -75,7 +85,7 @@ class StdioLink:
         if method == "subscriptions/listen":  # Lasts as long as the link: must not take a place for ever.
             return await self._ask(method, params, on_notify, lasting=True)
         async with self._slots:
-            return await self._ask(method, params, on_notify)
+            return await self._ask(method, params, on_notify, on_request)
 
     async def notify(self, method: str, params: Json) -> None:
         await self._ready()
@@ -85,6 +95,10 @@ class StdioLink:
         await self._closed.wait()
         assert self._reason is not None
         return self._reason
+
+    @property
+    def closed(self) -> bool:
+        return self._reason is not None
 
     @property
     def stray(self) -> int:
@@ -117,10 +131,16 @@ class StdioLink:
     # Sending.
 
     async def _ask(
-        self, method: str, params: Json, on_notify: Notify | None, *, lasting: bool = False
+        self,
+        method: str,
+        params: Json,
+        on_notify: Notify | None,
+        on_request: OnRequest | None = None,
+        *,
+        lasting: bool = False,
     ) -> Json:
         await self._ready()
-        waiting, params = self._correlation.open(params, on_notify, lasting=lasting)
+        waiting, params = self._correlation.open(params, on_notify, on_request, lasting=lasting)
         try:
             self._child.write(jsonrpc.request(waiting.id, method, params) + b"\n")
             response = await waiting.future
@@ -236,18 +256,16 @@ class StdioLink:
             self._correlation.stray += 1
         elif method == "ping":
             self._reply(id, {"result": {}})
-        elif self._context.on_request is None:
+        elif (on_request := self._correlation.asked() or self._context.on_request) is None:
             self._reply(id, _error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
         elif id in self._questions or len(self._questions) >= QUESTIONS_MAX:
             self._reply(id, _error(jsonrpc.INTERNAL_ERROR, "Too many questions at once, or one id twice"))
         else:
-            task = asyncio.ensure_future(self._answer(self._context.on_request, id, method, params))
+            task = asyncio.ensure_future(self._answer(on_request, id, method, params))
             self._questions[id] = task
             task.add_done_callback(lambda _: self._questions.pop(id, None))
 
-    async def _answer(
-        self, on_request: Callable[[str, Json], Awaitable[Json]], id: int | str, method: str, params: Json
-    ) -> None:
+    async def _answer(self, on_request: OnRequest, id: int | str, method: str, params: Json) -> None:
         try:
             outcome: Json = {"result": await on_request(method, params)}
         except RemoteError as error:

@@ -7,12 +7,14 @@ people may know and agents may not (why something is refused, why a server is do
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
+from pydantic import ConfigDict, validate_call
 
 from connectors.base import MODERN_VERSIONS
 from hub import __version__, edits, patience, records
@@ -319,20 +321,36 @@ class Admin:
             )
             if upstream.known is None and theirs and self._app.hub.find(kind, name) is None:
                 await patience.until_learnt(upstream, progress)
+                if upstream.state == "failed" and kind != "resource" and upstream.manifest.names != "bare":
+                    raise Failure(
+                        "upstream_down",
+                        f"{upstream.name}: {upstream.reason}",
+                        f"`hub servers show {upstream.name}` shows more.",
+                    )
         entry = self._app.hub.find(kind, name)
         return {} if entry is None else entry.definition
 
 
 def operations(admin: Admin) -> Mapping[str, Callable[..., Awaitable[Any]]]:
-    """Every operation by name. With arguments that do not fit it raises pydantic's `ValidationError`."""
-    from pydantic import ConfigDict, validate_call
+    """Every operation by name.
 
-    strict = validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    Called with arguments that do not fit, it raises pydantic's `ValidationError` at once.
+    """
     return {
-        name: strict(method)
+        name: _checked(method)
         for name, method in inspect.getmembers(admin, inspect.iscoroutinefunction)
         if not name.startswith("_")
     }
+
+
+def _checked(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    # Around a plain function: around a coroutine function pydantic checks only when it is awaited,
+    # and then its error cannot be told from one of the operation's own.
+    @functools.wraps(method)
+    def begin(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+        return method(*args, **kwargs)
+
+    return validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))(begin)
 
 
 def _status(upstream: Upstream) -> Status:

@@ -44,6 +44,7 @@ def do(home: Home, operation: str, arguments: Json, progress: Progress) -> Any:
 
 def _live(home: Home, operation: str, arguments: Json, progress: Progress) -> Any:
     import json
+    import logging
 
     import anyio
 
@@ -51,6 +52,9 @@ def _live(home: Home, operation: str, arguments: Json, progress: Progress) -> An
     from hub import settings
     from hub.admin import Admin
     from hub.app import open_app
+
+    # Why a server fails is in the answer; the log of it is for who runs a hub.
+    logging.getLogger().addHandler(logging.NullHandler())
 
     async def once() -> Any:
         async with open_app(home, settings.load(home.settings)) as app:

@@ -30,8 +30,10 @@ from hub.learn import Known
 from hub.manifest import Manifests, ServerManifest
 from hub.middleware.check import Check
 from hub.middleware.deadline import Deadline
+from hub.middleware.questions import Questions
 from hub.middleware.record import Record
 from hub.model import Agent, Json
+from hub.seal import Seal, load_key
 from hub.sessions import Sessions
 from hub.settings import Settings
 from hub.store import servers
@@ -60,6 +62,7 @@ class App:
         identities: Identities,
         sessions: Sessions,
         children: Children,
+        seal: Seal,
         tasks: TaskGroup,
     ) -> None:
         self.home = home
@@ -76,11 +79,12 @@ class App:
             env,
             home,
             children,
-            expander(os.environ, data=home.data, home=home.path, secrets=_no_secret),
+            expander(os.environ, data=home.data, home=home.path),
             starts_at_once=settings.starts_at_once,
             save=self._save,
             swap=lambda catalog: self.hub.swap(catalog),
         )
+        self.seal = seal
         self._deadline = Deadline(env, self.fleet.patience_seconds)
         self._tasks = tasks
         self._calls = Calls(store)
@@ -92,6 +96,7 @@ class App:
                     Record(self._calls, env, settings.record_bytes_max),
                     self._deadline,
                     Check(self.fleet.checks_arguments),
+                    Questions(self.seal),
                 ),
                 self.fleet.send,
             ),
@@ -127,10 +132,17 @@ class App:
         from watchfiles import awatch
 
         self.home.manifests.mkdir(parents=True, exist_ok=True)
-        async for _ in awatch(
-            self.home.manifests, step=_WATCH_STEP_MS, debounce=_WATCH_DEBOUNCE_MS, recursive=False
-        ):
-            await self.reload()
+        stopped = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_set_when_cancelled, stopped)
+            async for _ in awatch(
+                self.home.manifests,
+                step=_WATCH_STEP_MS,
+                debounce=_WATCH_DEBOUNCE_MS,
+                recursive=False,
+                stop_event=stopped,
+            ):
+                await self.reload()
 
     def ready(self) -> tuple[bool, Json]:
         """Whether every server has been learnt once, has failed, or had its time; and how many are how."""
@@ -195,8 +207,12 @@ class App:
         self.store.post(partial(servers.save, row=row))
 
 
-def _no_secret(name: str) -> str | None:
-    return None
+async def _set_when_cancelled(event: anyio.Event) -> None:
+    # The watcher's thread cannot be cancelled, and by itself looks up only every five seconds.
+    try:
+        await anyio.sleep_forever()
+    finally:
+        event.set()
 
 
 @asynccontextmanager
@@ -219,8 +235,9 @@ async def open_app(home: Home, settings: Settings, env: Env | None = None) -> As
             stack.callback(tasks.cancel_scope.cancel)
             identities = Identities(store, env)
             await identities.load()
+            seal = Seal(load_key(home.key, env), env)
             sessions = Sessions(store, env, idle_seconds=settings.session_idle)
-            app = App(home, settings, env, store, identities, sessions, children, tasks)
+            app = App(home, settings, env, store, identities, sessions, children, seal, tasks)
             await app.start()
             yield app
             identities.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -16,12 +17,14 @@ from typing import IO, Any
 from hub.failure import Failure
 from hub.home import Home
 
-__all__ = ["HubClient", "connect_to", "find"]
+__all__ = ["HubClient", "connect_to", "find", "wait_for"]
 
 CONNECT_SECONDS = 2.0
 SILENCE_SECONDS = 30.0
 """A hub at work says so every few seconds; one that is silent this long is taken for stuck."""
 
+_STARTING_STEP_SECONDS = 0.05
+_STARTING_STEPS = 200
 _LINE_BYTES = 8192
 
 
@@ -41,6 +44,18 @@ def find(home: Home) -> HubClient | None:
             "home", f"{client.path}: the hub's socket cannot be used: {error.strerror or error}"
         ) from None
     return client
+
+
+def wait_for(home: Home) -> HubClient | None:
+    """The hub that holds `home`, once it listens, within a few seconds; `None` where none holds it."""
+    from hub import lock
+
+    for _ in range(_STARTING_STEPS):
+        client = find(home)
+        if client is not None or not lock.is_held(home):
+            return client
+        threading.Event().wait(_STARTING_STEP_SECONDS)
+    return None
 
 
 def connect_to(path: Path) -> socket.socket:

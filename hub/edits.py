@@ -114,6 +114,10 @@ def _change(home: Home, work: Any) -> None:
 def _done(work: Callable[[], Path]) -> str:
     try:
         return str(work())
+    except FileExistsError as error:
+        raise Failure(
+            "usage", f"{error.filename}: {error.strerror}.", "Change that file, or choose another name."
+        ) from None
     except OSError as error:
         raise HomeError(
             f"{error.filename} cannot be changed: {error.strerror}. Make it writable for you."

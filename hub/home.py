@@ -48,6 +48,11 @@ class Home:
         return self.state / "lock"
 
     @property
+    def key(self) -> Path:
+        """The hub's own key (mode 0600), for what clients are given to bring back."""
+        return self.state / "key"
+
+    @property
     def data(self) -> Path:
         """`${HUB_DATA}`: installed packages, and what servers keep."""
         return self.state / "data"

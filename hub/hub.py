@@ -97,6 +97,7 @@ class Hub:
         params: Json,
         *,
         capabilities: Mapping[str, Any] | None = None,
+        modern: bool = True,
         log_level: str | None = None,
         notify: Notify | None = None,
     ) -> Call:
@@ -112,7 +113,7 @@ class Hub:
             raise NotFound(f"Unknown {kind}: {name!r:.100}")
         return Call(
             self.env.new_id(), agent, session, method, name, self.find(kind, name), params,
-            capabilities or {}, log_level, notify,
+            capabilities or {}, modern, log_level, notify,
         )  # fmt: skip
 
     def find(self, kind: Kind, name: str) -> Entry | None:

@@ -64,7 +64,7 @@ def _sentence(detail: Any, model: type[BaseModel], where: Where, spelled: str | 
         hint = f" Did you mean '{near}'?" if near is not None else ""
         return f"must be {' or '.join(words)}.{hint}"
     sentence = _TYPES.get(kind.split("_")[0]) if kind.endswith(("_type", "_parsing")) else None
-    return sentence or detail["msg"].removeprefix("Input should ").removeprefix("Value should ") + "."
+    return sentence or detail["msg"].replace("Input should ", "must ") + "."
 
 
 def _not_text(value: object, key: str, spelled: str | None) -> str:

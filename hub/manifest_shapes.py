@@ -31,7 +31,6 @@ __all__ = [
     "RuleShape",
     "ServerShape",
     "Tools",
-    "listed",
 ]
 
 _SERVER_NAME: Final = r"^[a-z][a-z0-9-]{0,23}$"
@@ -65,7 +64,13 @@ def _pattern(pattern: str) -> str:
     return pattern
 
 
-def listed(value: Any) -> Any:
+def _not_none(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if not patterns:
+        raise ValueError("names nothing. Write a pattern such as 'git__*', or remove the rule.")
+    return patterns
+
+
+def _listed(value: Any) -> Any:
     """One text for a list of one."""
     return [value] if isinstance(value, str) else value
 
@@ -179,7 +184,7 @@ class RuleShape(_Shape):
     """One rule of what an agent may use."""
 
     use: Annotated[
-        Patterns, Field(min_length=1), BeforeValidator(listed, json_schema_input_type=str | Patterns)
+        Patterns, AfterValidator(_not_none), BeforeValidator(_listed, json_schema_input_type=str | Patterns)
     ]
     """Patterns over `server__tool` (and `server__URI`)."""
     with_: Reserved = Field(default=None, alias="with")

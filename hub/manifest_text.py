@@ -2,7 +2,7 @@
 
 YAML 1.2, and JSON with comments and trailing commas. Knows nothing of manifests: settings are
 read by it as well. Bounded: what a file may be in bytes, values and depth, so that no file, with
-aliases of aliases or without, costs more than a moment.
+aliases of aliases or without, costs more than a few seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = ["FILE_BYTES_MAX", "Document", "Where", "key_text", "parse", "read"]
 FILE_BYTES_MAX: Final = 256 * 1024
 _VALUES_MAX: Final = 20_000
 _DEPTH_MAX: Final = 32
+_BRACKETS_MAX: Final = 128
 _TAG: Final = "tag:yaml.org,2002:"
 
 Where = tuple[str | int, ...]
@@ -96,6 +97,9 @@ def parse(file: Path, text: str) -> Document:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    if _bracket_depth(text) > _BRACKETS_MAX:
+        # The parser would find out as well, in a time that grows with the square of the depth.
+        raise _refused(file, 1, f"is nested more than {_DEPTH_MAX} levels deep. Make it flatter.")
     is_json = file.suffix == ".json"
     language = "JSON" if is_json else "YAML"
     try:
@@ -119,6 +123,15 @@ def parse(file: Path, text: str) -> Document:
     if reader.problems:
         raise ManifestError(reader.problems)
     return Document(file, value, document.lines, document.spelled)
+
+
+def _bracket_depth(text: str) -> int:
+    """How many brackets are open at once at most, those in texts and comments counted too."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[{}\]]", text):
+        depth = max(0, depth + (1 if bracket in "[{" else -1))
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _advice(what: str) -> str:

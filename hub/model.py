@@ -69,6 +69,8 @@ class Call:
     """As the agent sent them, without the protocol's own keys in `_meta`."""
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     """What the agent's client declared for this request."""
+    modern: bool = True
+    """Whether the agent speaks the era of 2026-07-28."""
     log_level: str | None = None
     notify: Notify | None = None
 

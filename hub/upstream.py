@@ -1,8 +1,9 @@
-"""One server that the hub supervises: start it when it is wanted, learn what it offers, pass calls on.
+"""One server that the hub supervises: learn what it offers, choose the link for a call, pass it on.
 
-A task of its own (`run`) owns the link from start to end, so a request never enters or leaves a
-connection's context, and a server that dies, hangs or floods costs only its own entries. What it
-offered last is kept when it is down: an agent may ask for it, and the call starts it.
+Most servers have one link for all (`main`). A server of the older era fixes at its handshake what it
+may ask its client, and its questions do not say whom they are for: an agent session whose client can
+be asked gets a link of its own there. What a server offered last is kept while it is down: an agent
+may ask for it, and the call starts it.
 """
 
 from __future__ import annotations
@@ -12,32 +13,36 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final
 
 import anyio
+from anyio.abc import TaskGroup
 
-from connectors.base import ConfigError, Context, Json, Link, LinkError, Peer
-from hub.backoff import retry_wait_seconds
+from connectors.base import MODERN_VERSIONS, Context, Era, Json, Link, LinkError, Peer, RemoteError
+from hub.berth import Berth, State
 from hub.catalog import Offer
 from hub.env import Env
-from hub.errors import UpstreamDown, UpstreamFailed, UpstreamTimeout
+from hub.errors import UpstreamDown, UpstreamTimeout
 from hub.learn import CHANGES, Known, learn
 from hub.manifest import ServerManifest
-from hub.model import Call, Kind, Result
-from hub.progress import teller
+from hub.model import Call, Kind, Notify, Result
+from hub.parking import QUESTION_KINDS, Asked, Parking
 
 __all__ = ["State", "Surroundings", "Upstream"]
 
 log = logging.getLogger(__name__)
 
-State = Literal["stopped", "starting", "ready", "failed"]
-
-_REFRESH_SECONDS = 1.0
+_REFRESH_SECONDS: Final = 1.0
 """At most one new look at a server's lists in this time, however often it says they changed (T8)."""
-_STEADY_SECONDS = 60.0
-"""A server that stayed up this long starts its backoff from the beginning."""
-_STDERR_LINES = 200
-_PROGRESS_SECONDS = 2.0
+_STDERR_LINES: Final = 200
+_OWN_MAX: Final = 256
+"""How many links of their own sessions may have to one server."""
+_OWN_IDLE_SECONDS: Final = 600.0
+"""How long a session's own link to a server that needs no process may be unused."""
+
+
+_Key = tuple[Era, str, frozenset[str]]
+"""Era, session and what its client can be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +60,56 @@ class Surroundings:
     """`(server, line)`: keeps what a process wrote for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-    may_pass: bool = True
-    """Whether trying again can help while nobody changes anything."""
-
-
 class Upstream:
     def __init__(self, manifest: ServerManifest, around: Surroundings, known: Known | None) -> None:
         self.manifest = manifest
         self.name = manifest.name
         self.known = known
-        self.state: State = "stopped"
-        self.reason: str | None = None
-        """Why it failed, or is stopped; a sentence for people, never for agents."""
-        self.doing: str | None = None
-        """What starting does right now."""
-        self.since = around.env.now()
-        self.retry_at: float | None = None
-        """When it may be started again, on the wall clock, where it failed."""
-        self.peer: Peer | None = None
         self.stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self.calls_under_way = 0
         self._around = around
         self._env = around.env
-        self._link: Link | None = None
-        self._moved = anyio.Event()
-        self._wanted = anyio.Event()
-        self._hurry = anyio.Event()
-        self._ending = anyio.Event()
-        self._was_ready = False
+        self.main = self._berth(manifest.era, {}, shared=True)
+        self._own: dict[_Key, tuple[Berth, anyio.CancelScope]] = {}
+        self._tasks: TaskGroup | None = None
+        self._parking: Parking | None = None
+        self._only_modern = False
+        """Whether it was found not to speak the older era as well."""
         self._stale: set[Kind] = set()
         self._stale_event = anyio.Event()
-        self._used = around.env.monotonic()
-        self._retry_at = 0.0
         self._born = around.env.monotonic()
         self._retired = False
         self._drained = anyio.Event()
+
+    # How it is: that of the link for all.
+
+    @property
+    def state(self) -> State:
+        return self.main.state
+
+    @property
+    def reason(self) -> str | None:
+        return self.main.reason
+
+    @property
+    def doing(self) -> str | None:
+        return self.main.doing
+
+    @property
+    def since(self) -> float:
+        return self.main.since
+
+    @property
+    def retry_at(self) -> float | None:
+        return self.main.retry_at
+
+    @property
+    def peer(self) -> Peer | None:
+        return self.main.peer
+
+    async def moved(self) -> None:
+        """Return when its state, or what it does to get there, has changed."""
+        await self.main.moved()
 
     @property
     def offer(self) -> Offer:
@@ -108,11 +125,16 @@ class Upstream:
     def patience_seconds(self) -> float:
         """How long one call may take, the start of the server included where it is not up."""
         limits = self.manifest.limits
-        return limits.call if self._link is not None else limits.call + limits.connect
+        return limits.call if self.main.link is not None else limits.call + limits.connect
 
-    async def moved(self) -> None:
-        """Return when its state, or what it does to get there, has changed."""
-        await self._moved.wait()
+    async def run(self) -> None:
+        """Supervise until cancelled."""
+        missing = self.manifest.connect.missing()
+        if missing is not None:
+            self.main.fail(missing)
+        async with anyio.create_task_group() as tasks:
+            self._tasks, self._parking = tasks, Parking(self._env, tasks)
+            await self.main.run()
 
     async def send(self, call: Call) -> Result:
         """Pass one call on and return the server's result as it came.
@@ -128,28 +150,140 @@ class Upstream:
             params = {**params, "uri" if entry.kind == "resource" else "name": entry.own}
         self.calls_under_way += 1
         try:
-            for attempt in (1, 2):
-                link = self._link or await self._demand(call)
-                try:
-                    return await link.request(
-                        call.method,
-                        params,
-                        capabilities=None,
-                        log_level=call.log_level,
-                        on_notify=call.notify,
-                    )
-                except LinkError as error:
-                    # Nothing left the hub, so asking again cannot run anything twice.
-                    if error.sent or attempt == 2 or self._retired:
-                        raise self._failure(error) from None
-                    if self.manifest.connect.lasting:
-                        await self._left(link)
-            raise AssertionError("the second attempt returns or raises")
+            return await self._send(call, params)
         finally:
             self.calls_under_way -= 1
-            self._used = self._env.monotonic()
             if self._retired and not self.calls_under_way:
                 self._drained.set()
+
+    async def _send(self, call: Call, params: Json) -> Result:
+        berth = await self._chosen(call)
+        berth.under_way += 1
+        try:
+            for attempt in (1, 2):
+                link = berth.link or await berth.ready(call)
+                try:
+                    if link.peer.modern or berth is self.main:
+                        return await link.request(
+                            call.method,
+                            _without_refusals(params) if "inputResponses" in params else params,
+                            capabilities=dict(call.capabilities),
+                            log_level=call.log_level,
+                            on_notify=call.notify,
+                        )
+                    return await self._send_parkable(call, params, link)
+                except LinkError as error:
+                    await berth.again(link, error, attempt)
+            raise AssertionError("the second attempt returns or raises")
+        finally:
+            berth.under_way -= 1
+            berth.used = self._env.monotonic()
+
+    async def _send_parkable(self, call: Call, params: Json, link: Link) -> Result:
+        """The way of a call whose server may ask in the middle of it."""
+        assert self._parking is not None
+        rest = {key: value for key, value in params.items() if key not in ("inputResponses", "requestState")}
+        ticket = params.get("requestState")
+        if ticket is not None:
+            return await self._parking.resume(call, str(ticket), params.get("inputResponses") or {})
+
+        def request(asked: Asked, notify: Notify | None) -> Any:
+            return link.request(call.method, rest, on_notify=notify, on_request=asked)
+
+        return await self._parking.start(call, request)
+
+    async def _chosen(self, call: Call) -> Berth:
+        """The link that a call belongs on, whether it is up or not."""
+        share, peer = self.manifest.share, self.main.peer
+        if share == "hub" or (
+            share == "auto" and call.modern and (not call.capabilities or (peer and peer.modern))
+        ):
+            return self.main
+        asks = {
+            kind: call.capabilities[kind] for kind in QUESTION_KINDS.values() if kind in call.capabilities
+        }
+        if share == "session":
+            return self._own_berth("auto" if call.modern else "legacy", call.session, asks)
+        if peer is None and self.known is None:
+            peer = (await self.main.ready(call)).peer
+        version = peer.version if peer is not None else self.known.version if self.known is not None else None
+        if version not in MODERN_VERSIONS:
+            return self._own_berth("auto", call.session, asks) if asks else self.main
+        # Over HTTP a server may speak both eras: then it is reached in its agent's own.
+        if call.modern or self._only_modern or self.manifest.era != "auto" or self.manifest.connect.lasting:
+            return self.main
+        berth = self._own_berth("legacy", call.session if asks else "", asks)
+        try:
+            await berth.ready(call)
+        except UpstreamDown:
+            self._only_modern = True
+            return self.main
+        return berth
+
+    def _own_berth(self, era: Era, session: str, asks: Json) -> Berth:
+        """The link of one session whose client can be asked so, or of all that speak an era."""
+        key = (era, session, frozenset(asks))
+        if key in self._own:
+            return self._own[key][0]
+        if len(self._own) >= _OWN_MAX:
+            self._forget_unused()
+        if len(self._own) >= _OWN_MAX:
+            raise UpstreamDown(f"Server {self.name!r} has too many sessions of its own; try again later")
+        assert self._tasks is not None
+        berth, scope = self._berth(era, asks, shared=False), anyio.CancelScope()
+        self._own[key] = berth, scope
+        self._tasks.start_soon(self._run_own, berth, scope)
+        return berth
+
+    async def _run_own(self, berth: Berth, scope: anyio.CancelScope) -> None:
+        with scope:
+            await berth.run()
+
+    def _forget_unused(self) -> None:
+        for key, (berth, scope) in [*self._own.items()]:
+            if berth.state in ("stopped", "failed") and not berth.under_way:
+                del self._own[key]
+                scope.cancel()
+
+    def _berth(self, era: Era, capabilities: Json, *, shared: bool) -> Berth:
+        limits, connector = self.manifest.limits, self.manifest.connect
+        idle = limits.idle if connector.lasting else math.inf if shared else _OWN_IDLE_SECONDS
+
+        def context() -> Context:
+            version = self.known.version if self.known and era == self.manifest.era else None
+            fields = {
+                "era": era,
+                "version": version,
+                "capabilities": capabilities,
+                "on_notify": self._notified if shared else _ignored,
+                "on_stderr": self._wrote,
+                "on_progress": lambda sentence: berth.tell(sentence),
+            }
+            return self._around.context(self.manifest, fields)
+
+        def wanted() -> bool:
+            return shared and (self.manifest.start == "eager" or self.known is None)
+
+        async def nothing(link: Link) -> None:
+            pass
+
+        berth = Berth(
+            self.name,
+            self._env,
+            connector,
+            context,
+            self._around.starts,
+            connect_seconds=limits.connect,
+            idle_seconds=idle,
+            last_words=self._last_words,
+            always=wanted,
+            greet=self._learn_all if shared else nothing,
+            attend=self._keep_fresh if shared else nothing,
+        )
+        return berth
+
+    def _berths(self) -> list[Berth]:
+        return [self.main, *(berth for berth, _ in self._own.values())]
 
     async def check(self) -> None:
         """Start it if it is not up, and learn it anew.
@@ -157,154 +291,37 @@ class Upstream:
         Raises:
             UpstreamError: it is not to be had, within its time to connect.
         """
-        link = self._link
+        link = self.main.link
         if link is None:
-            self._retry_at = 0.0
-            self._hurry.set()
-            await self._demand(None)
+            await self.main.hurry()
             return
         try:
             with anyio.fail_after(self.manifest.limits.connect):
                 await self._learn(link, None)
         except TimeoutError:
-            raise UpstreamTimeout(f"{self._title} did not say what it offers in time") from None
+            raise UpstreamTimeout(f"Server {self.name!r} did not say what it offers in time") from None
         except LinkError as error:
-            raise self._failure(error) from None
+            raise self.main.failure(error) from None
 
     async def restart(self) -> None:
-        """End the link, if there is one, and start it again.
+        """End its links, if there are any, and start it again.
 
         Raises:
             UpstreamError: it did not come up again within its time to connect.
         """
-        link = self._link
-        self._ending.set()
-        if link is not None:
-            await self._left(link)
-        await self.check()
+        for berth in self._berths():
+            if berth.link is not None:
+                await berth.leave(berth.link)
+        await self.main.hurry()
 
     async def retire(self, grace_seconds: float) -> None:
         """Take no more calls; return once those under way have ended, or after the grace."""
         self._retired = True
-        self._stir()
+        for berth in self._berths():
+            berth.retire()
         if self.calls_under_way:
             with anyio.move_on_after(grace_seconds):
                 await self._drained.wait()
-
-    async def run(self) -> None:
-        """Supervise until cancelled."""
-        if self.manifest.start == "eager" or self.known is None:
-            self._wanted.set()
-        missing = self.manifest.connect.missing()
-        if missing is not None:
-            self._move("failed", missing)
-        failures = 0
-        while True:
-            await self._wanted.wait()
-            with anyio.move_on_after(max(0.0, self._retry_at - self._env.monotonic())):
-                await self._hurry.wait()
-            self._wanted, self._hurry, self._ending = anyio.Event(), anyio.Event(), anyio.Event()
-            self._was_ready, started = False, self._env.monotonic()
-            failure = await self._live()
-            if failure is None:
-                failures = 0
-                continue
-            if self._env.monotonic() - started > _STEADY_SECONDS:
-                failures = 0
-            failures += 1
-            # What worked and broke once is started again at the next call; then it waits longer each time.
-            wait = 0.0 if self._was_ready and failures == 1 else self._wait_seconds(failures - 1)
-            self._retry_at = self._env.monotonic() + wait
-            self.retry_at = self._env.now() + wait
-            self._move("failed", failure.reason)
-            log.warning("%s: %s", self.name, failure.reason)
-            if failure.may_pass and (self.manifest.start == "eager" or self.known is None):
-                self._wanted.set()
-
-    def _wait_seconds(self, failures: int) -> float:
-        return retry_wait_seconds(failures, self._env.random_bytes(8))
-
-    async def _live(self) -> _Failure | None:
-        """One life of the link: from being started to its end. `None` where it was ended on purpose."""
-        limits = self.manifest.limits
-        self.doing, self.retry_at = "waiting for its turn to start", None
-        self._move("starting", None)
-        starting = True
-        await self._around.starts.acquire_on_behalf_of(self)
-        try:
-            # One scope for the link's whole life, so that its context is left where it was entered;
-            # its deadline counts only until the server has been learnt.
-            with anyio.CancelScope() as scope:
-                self._progressed("starting")
-                context = self._around.context(self.manifest, self._context_fields())
-                await self.manifest.connect.prepare(context)
-                scope.deadline = anyio.current_time() + limits.connect
-                async with self.manifest.connect.open(context) as link:
-                    self._progressed("asking what it offers")
-                    self.peer = link.peer
-                    await self._learn(link, None)
-                    scope.deadline = math.inf
-                    self._around.starts.release_on_behalf_of(self)
-                    starting = False
-                    return await self._serve(link)
-            return _Failure(
-                f"it was not ready within {limits.connect:g} s ({self.doing}){self._last_words()}"
-            )
-        except ConfigError as error:
-            return _Failure(str(error), may_pass=False)
-        except LinkError as error:
-            return _Failure(error.reason)
-        except Exception as error:
-            # A connector's fault must cost this server only.
-            log.exception("%s: the connection failed in an unforeseen way", self.name)
-            return _Failure(f"the connection failed in an unforeseen way: {type(error).__name__}")
-        finally:
-            if starting:
-                self._around.starts.release_on_behalf_of(self)
-            self._link, self.peer, self.doing = None, None, None
-
-    def _context_fields(self) -> dict[str, Any]:
-        return {
-            "version": self.known.version if self.known else None,
-            "on_notify": self._notified,
-            "on_stderr": self._wrote,
-            "on_progress": self._progressed,
-        }
-
-    async def _serve(self, link: Link) -> _Failure | None:
-        """Let calls through until the link ends, is idle for too long, or is ended."""
-        ended: list[str] = []
-        self._link, self.doing, self._was_ready = link, None, True
-        self._used = self._env.monotonic()
-        self._move("ready", None)
-        async with anyio.create_task_group() as tasks:
-
-            async def watch() -> None:
-                ended.append(await link.wait_closed())
-                self._ending.set()
-
-            tasks.start_soon(watch)
-            tasks.start_soon(self._keep_fresh, link)
-            await self._until_idle()
-            self._link = None
-            tasks.cancel_scope.cancel()
-        if ended and not self._retired:
-            return _Failure(ended[0])
-        self._move("stopped", None)
-        return None
-
-    async def _until_idle(self) -> None:
-        idle = self.manifest.limits.idle
-        if not self.manifest.connect.lasting or self.manifest.start == "eager":
-            idle = math.inf
-        while not self._ending.is_set():
-            left = self._used + idle - self._env.monotonic()
-            if self.calls_under_way:
-                left = idle
-            elif left <= 0:
-                return
-            with anyio.move_on_after(left):
-                await self._ending.wait()
 
     async def _keep_fresh(self, link: Link) -> None:
         """Look at the lists again when the server says that they changed."""
@@ -321,6 +338,9 @@ class Upstream:
                 )
             await anyio.sleep(_REFRESH_SECONDS)
 
+    async def _learn_all(self, link: Link) -> None:
+        await self._learn(link, None)
+
     async def _learn(self, link: Link, kinds: frozenset[Kind] | None) -> None:
         self.known = await learn(link, kinds, self.known)
         self._around.changed(self, self.known)
@@ -335,68 +355,29 @@ class Upstream:
         self.stderr.append(line)
         self._around.stderr(self.name, line)
 
-    def _progressed(self, sentence: str) -> None:
-        self.doing = sentence
-        self._stir()
-
-    async def _demand(self, call: Call | None) -> Link:
-        """The link, once there is one.
-
-        Raises:
-            UpstreamDown: it failed, or was not ready within its time to connect.
-        """
-        tell = teller(call)
-        with anyio.move_on_after(self.manifest.limits.connect):
-            while True:
-                if self._link is not None:
-                    return self._link
-                if self._retired:
-                    raise UpstreamDown(f"{self._title} is being replaced; ask again", retry_seconds=1)
-                if self.state == "failed" and self._retry_at > self._env.monotonic():
-                    raise self._down()
-                self._wanted.set()
-                moved = self._moved
-                if tell is not None:
-                    tell(f"{self._title}: {self.doing or 'waiting to be started'}")
-                with anyio.move_on_after(_PROGRESS_SECONDS):
-                    await moved.wait()
-        raise UpstreamDown(
-            f"{self._title} was not ready within {self.manifest.limits.connect:g} s "
-            f"({self.doing or 'waiting to be started'}); ask again later"
-        )
-
-    async def _left(self, link: Link) -> None:
-        """Return once `link` is no longer the one in use, for a short while at most."""
-        with anyio.move_on_after(1):
-            while self._link is link:
-                moved = self._moved
-                self._ending.set()
-                await moved.wait()
-
-    def _down(self) -> UpstreamDown:
-        wait = max(0.0, self._retry_at - self._env.monotonic())
-        return UpstreamDown(
-            f"{self._title} is not available; it is tried again in {math.ceil(wait)} s", retry_seconds=wait
-        )
-
-    def _failure(self, error: LinkError) -> UpstreamFailed:
-        log.warning("%s: a call failed: %s", self.name, error.reason)
-        if error.sent:
-            return UpstreamFailed(f"{self._title} broke off; what the call did is not known", sent=True)
-        return UpstreamFailed(f"{self._title} could not be reached")
-
-    @property
-    def _title(self) -> str:
-        return f"Server {self.name!r}"
-
     def _last_words(self) -> str:
         words = list(self.stderr)[-3:]
         return ". Its last words: " + " / ".join(words) if words else ""
 
-    def _move(self, state: State, reason: str | None) -> None:
-        self.state, self.reason, self.since = state, reason, self._env.now()
-        self._stir()
 
-    def _stir(self) -> None:
-        moved, self._moved = self._moved, anyio.Event()
-        moved.set()
+def _ignored(method: str, params: Json) -> None:
+    """A session's own link says of lists what the link for all says as well."""
+
+
+def _without_refusals(params: Json) -> Json:
+    """Answers as a modern server wants them: an elicitation that failed was cancelled.
+
+    Raises:
+        RemoteError: a question was answered with an error, which this era cannot pass on.
+    """
+    responses = params["inputResponses"]
+    if not isinstance(responses, dict):
+        return params
+    plain: Json = {}
+    for key, answer in responses.items():
+        if isinstance(answer, RemoteError):
+            if getattr(answer, "question", None) != "elicitation/create":
+                raise answer
+            answer = {"action": "cancel"}
+        plain[key] = answer
+    return {**params, "inputResponses": plain}

@@ -9,9 +9,6 @@ outside=$1
 shift
 inside=.venv/bin/python
 
-# Companies and test machines have certificate authorities of their own; these two names, old and new, say: use them.
-export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1
-
 [ -x "$inside" ] || "$outside" -m venv --without-pip .venv
 uv=$(command -v uv) || uv=.venv/bin/uv
 [ -x "$uv" ] || "$outside" -m pip --python "$inside" install \

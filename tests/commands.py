@@ -71,11 +71,10 @@ def serving(home: Path, *arguments: str) -> Iterator[str]:
     """A hub that serves `home` on a free port; gives the URL for agents. Ends it in the end."""
     with subprocess.Popen(
         [*COMMAND, "serve", "--home", str(home), "--port", "0", *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(),
     ) as process:  # fmt: skip
         try:
-            said = until(process, r"Agents connect to (\S+)")
-            yield said
+            yield until(process, r"Agents connect to (\S+)")[0]
         finally:
             process.terminate()
             try:
@@ -84,18 +83,17 @@ def serving(home: Path, *arguments: str) -> Iterator[str]:
                 process.kill()
 
 
-def until(process: subprocess.Popen[str], pattern: str) -> str:
-    """The first group of `pattern`, once a line of the process's stderr has it."""
+def until(process: subprocess.Popen[bytes], *patterns: str) -> list[str]:
+    """The first group of each pattern, once the process's stderr has them all."""
     assert process.stderr is not None
     end, seen = time.monotonic() + SECONDS, ""
     while time.monotonic() < end:
-        ready, _, _ = select.select([process.stderr], [], [], 0.2)
-        if ready:
-            line = process.stderr.readline()
-            seen += line
-            found = re.search(pattern, line)
-            if found is not None:
-                return found[1]
-            if not line:
-                break
-    raise AssertionError(f"{pattern!r} was never said; but: {seen}")
+        found = [re.search(f"{pattern}(?=\\s)", seen) for pattern in patterns]
+        if all(found):
+            return [each[1] for each in found if each is not None]
+        ready, _, _ = select.select([process.stderr], [], [], 0.5)
+        chunk = os.read(process.stderr.fileno(), 65536) if ready else None
+        if chunk == b"":
+            break
+        seen += (chunk or b"").decode()
+    raise AssertionError(f"{patterns} were never said; but: {seen}")

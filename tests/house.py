@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import httpx2
 import uvicorn
@@ -53,6 +54,7 @@ TOOLS: tuple[Json, ...] = (
     tool("hang"),
     tool("progress"),
     tool("flood"),
+    tool("torrent"),
     tool("gate"),
     tool("log"),
     tool("down"),
@@ -131,6 +133,11 @@ class Server:
                 call.notify("notifications/progress", {"progressToken": token, "progress": step, "total": 3})
                 if own == "progress":
                     await anyio.lowlevel.checkpoint()
+        if own == "torrent":
+            assert call.notify is not None
+            while True:
+                call.notify("notifications/progress", {"progressToken": 1, "message": "x" * 100_000})
+                await anyio.lowlevel.checkpoint()
         if own == "log" and call.notify is not None:
             call.notify("notifications/message", {"level": "info", "data": "said"})
         if own == "down":
@@ -227,11 +234,17 @@ async def post(hub: House, http: httpx.AsyncClient, body: Any, **headers: str) -
     return await http.post(hub.url, json=body, headers={n: v for n, v in given.items() if v})
 
 
-async def raw(hub: House, head: bytes, body: bytes = b"") -> tuple[int, Any]:
-    """The status and JSON of what a bare socket gets for `head` (lines without their ends) and `body`."""
+async def raw(hub: House, head: bytes, body: bytes = b"", declared: int | None = None) -> tuple[int, Any]:
+    """The status and JSON that a bare socket gets for `head` and `body`, or for less than is declared."""
     port = int(hub.url.split(":")[2].removesuffix("/mcp"))
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-        lines = [*head.splitlines(), b"content-length: %d" % len(body), b"connection: close", b"", body]
+        lines = [
+            *head.splitlines(),
+            b"content-length: %d" % (declared or len(body)),
+            b"connection: close",
+            b"",
+            body,
+        ]
         await stream.send(b"\r\n".join(lines))
         answer = b"".join([chunk async for chunk in stream])
     start, _, content = answer.partition(b"\r\n\r\n")

@@ -81,7 +81,8 @@ def test_a_value_that_fits_no_type_is_refused_with_the_fix(schema: Any, text: st
 
 
 def test_a_repeated_key_is_a_list_where_the_schema_wants_one_and_refused_elsewhere() -> None:
-    schema = {"properties": {"tag": {"type": "array", "items": {"type": "string"}}, "one": {"type": "string"}}}
+    tags = {"type": "array", "items": {"type": "string"}}
+    schema = {"properties": {"tag": tags, "one": {"type": "string"}}}
     assert read_arguments(["tag=1", "tag=b"], schema) == ({"tag": ["1", "b"]}, [])
     with pytest.raises(InvalidParams, match="given 2 times"):
         read_arguments(["one=1", "one=2"], schema)
@@ -109,9 +110,9 @@ def test_what_is_no_pair_is_refused(pair: str) -> None:
         read_arguments([pair], {})
 
 
-@pytest.mark.parametrize("schema", [{"properties": 3}, {"properties": {"a": 3}}, {"properties": {"a": {"type": 3}}}])
-def test_a_schema_that_is_none_breaks_nothing(schema: Any) -> None:
-    assert read_arguments(["a=1"], schema)[0] == {"a": 1}
+@pytest.mark.parametrize("properties", [3, {"a": 3}, {"a": {"type": 3}}, {"a": {"anyOf": 3, "enum": 3}}])
+def test_a_schema_that_is_none_breaks_nothing(properties: Any) -> None:
+    assert read_arguments(["a=1"], {"properties": properties})[0] == {"a": 1}
 
 
 def test_whole_arguments_come_from_text_or_a_file(tmp_path: Path) -> None:

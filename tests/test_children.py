@@ -45,7 +45,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 @pytest.fixture
 async def children() -> AsyncIterator[Children]:
     with anyio.fail_after(15):
-        async with Children(grace_seconds=0.3) as children:
+        async with Children(grace_seconds=0.1) as children:
             yield children
 
 
@@ -150,11 +150,21 @@ async def test_how_a_child_ended_is_said_in_words(
     assert len(children) == 0
 
 
-async def test_a_mild_child_is_ended_by_the_end_of_its_input(children: Children) -> None:
-    heard = Heard()
-    child = await started(children, "import sys; sys.stdin.read(); print('bye')", heard)
-    await child.aclose()
+async def test_a_mild_child_is_ended_by_the_end_of_its_input() -> None:
+    with anyio.fail_after(5):
+        async with Children() as children:
+            heard = Heard()
+            child = await started(children, "import sys; sys.stdin.read(); print('bye')", heard)
+            await child.aclose()
     assert (await child.wait(), heard.stdout) == ("exit status 0", b"bye\n")
+
+
+async def test_all_that_a_child_said_is_heard_although_it_is_closed_at_its_exit(children: Children) -> None:
+    heard = Heard()
+    child = await started(children, "import os; os.write(1, b'x' * 60_000); os.write(2, b'last\\n')", heard)
+    await child.wait()
+    await child.aclose()
+    assert (len(heard.stdout), heard.stderr) == (60_000, ["last"])
 
 
 async def test_a_child_that_ignores_the_end_of_its_input_gets_term(children: Children) -> None:
@@ -182,17 +192,20 @@ async def test_no_grandchild_is_left(children: Children, leader: str) -> None:
     heard = Heard()
     child = await started(children, FAMILY + ("time.sleep(60)" if leader == "stays" else ""), heard)
     await heard.spoke.wait()
-    if leader == "leaves":
-        await child.wait()
-    else:
+    try:
+        if leader == "leaves":
+            await child.wait()
+        else:
+            await child.aclose()
+        await gone(child.pid, int(heard.stdout))
+    finally:
         await child.aclose()
-    await gone(child.pid, int(heard.stdout))
 
 
 @both_loops
 async def test_leaving_the_context_ends_all_children(tmp_path: Path) -> None:
     with anyio.fail_after(10):
-        async with Children(grace_seconds=0.3) as children:
+        async with Children(grace_seconds=0.1) as children:
             running = [await started(children, "import time; time.sleep(60)") for _ in range(5)]
             assert len(children) == 5
         assert [await child.wait() for child in running] == ["killed by SIGTERM"] * 5

@@ -171,7 +171,7 @@ def test_add_writes_a_manifest_that_says_what_was_typed(
     ("arguments", "says"),
     [
         (["Bad_Name", "--", "x"], "lower-case"),
-        (["desk", "--", "x"], "taken"),
+        (["desk", "--", "x"], "already"),
         (["new", "pypi:some-server"], "names no version"),
         (["new", "https://h.example/mcp", "more"], "one word too many"),
         (["new", "--header", "A=b", "--", "x"], "--header is for a URL"),
@@ -251,7 +251,6 @@ def test_a_client_s_configuration_has_a_token_only_where_one_is_kept(hub_here: A
         (["servers", "show", "nothing", "--json"], 5, "not_found"),
         (["servers", "restart", "desk", "--json"], 1, "unexpected"),
         (["calls", "show", "01m7yr4mx001d3hzjk5y1mv1tb", "--json"], 5, "not_found"),
-        (["calls", "show", "01", "--json"], 2, "invalid_params"),
         (["calls", "list", "--since", "3", "--json"], 2, "invalid_params"),
         (["calls", "list", "--limit", "0", "--json"], 2, "usage"),
         (["sessions", "show", "nothing", "--json"], 5, "not_found"),
@@ -299,7 +298,7 @@ def test_a_tool_is_called_without_a_hub_and_then_remembered(hub_here: Any, home:
     assert called.code == 0, called.err
     assert called.json["structuredContent"] == {"text": "012", "count": 12, "tags": ["a"]}
     listed = hub_here(home, "tools", "list", "--json").json
-    assert [set(tool) for tool in listed] == [{"name", "server", "description", "inputSchema"}] * 6
+    assert [set(tool) for tool in listed] == [{"name", "server", "description", "inputSchema"}] * 7
     assert hub_here(home, "tools", "list", "--agent", "reader", "-q").out.split() == ["desk__typed"]
     table = hub_here(home, "tools", "list")
     assert table.out.splitlines()[0] == "NAME\tSERVER\tDESCRIPTION"
@@ -307,13 +306,14 @@ def test_a_tool_is_called_without_a_hub_and_then_remembered(hub_here: Any, home:
     assert "No hub runs" in table.err
     server = hub_here(home, "servers", "list", "--json").json[0]
     assert (server["name"], server["status"], server["tools"], server["protocol"]) == (
-        "desk", "not running", 6, "2026-07-28",
+        "desk", "not running", 7, "2026-07-28",
     )  # fmt: skip
     call = hub_here(home, "calls", "list", "--json").json[0]
     assert set(call) >= {"id", "session", "agent", "tool", "state", "started", "duration_ms"}
     assert (call["agent"], call["tool"], call["state"]) == ("me", "desk__typed", "done")
     shown = hub_here(home, "calls", "show", call["id"][:12], "--json").json
     assert shown["params"]["arguments"]["count"] == 12
+    assert hub_here(home, "calls", "show", call["id"][:3]).code == 2
     assert (
         hub_here(home, "sessions", "show", call["session"], "--json").json["last_calls"][0]["id"]
         == call["id"]
@@ -333,7 +333,7 @@ def test_a_tool_is_called_without_a_hub_and_then_remembered(hub_here: Any, home:
         (["desk__pid", "--agent", "reader"], 6, "denied", "manifests/reader.yaml:5: never[0] 'desk__pid'"),
         (["desk__fail", "--agent", "reader"], 6, "denied", "no rule of manifests/reader.yaml allows it"),
         (["desk__typed", "count=many"], 2, "invalid_params", "count: 'many' is not of type integer"),
-        (["broken__tool"], 5, "not_found", "broken"),
+        (["broken__tool"], 4, "upstream_down", "no-such-program-here"),
     ],
 )
 def test_a_call_that_comes_to_nothing_says_why(
@@ -362,7 +362,8 @@ def on_a_terminal(home: Path, *arguments: str, **more: str) -> str:
     leader, follower = pty.openpty()
     with subprocess.Popen(
         [*COMMAND, "--home", str(home), *arguments],
-        stdin=follower, stdout=follower, stderr=follower, env=environment(COLUMNS="200", TERM="xterm", **more),
+        stdin=follower, stdout=follower, stderr=follower,
+        env=environment(COLUMNS="200", TERM="xterm", **more),
     ) as process:  # fmt: skip
         os.close(follower)
         seen = b""
@@ -381,6 +382,7 @@ def on_a_terminal(home: Path, *arguments: str, **more: str) -> str:
 
 def test_what_a_server_wrote_cannot_steer_a_terminal(hub_here: Any, home: Path) -> None:
     """Threat: names, descriptions and results are the server's words."""
+    assert "half done" in on_a_terminal(home, "tools", "call", "desk__work")
     rude = on_a_terminal(home, "tools", "call", "desk__rude")
     assert rude.rstrip().endswith("red end") and "title" not in rude and "\x1b[31m" not in rude
     assert hub_here(home, "tools", "call", "desk__rude").out == "\x1b[31mred\x1b[0m \x1b]0;title\x07end\x08\n"
@@ -422,4 +424,4 @@ def test_nothing_shows_a_traceback_but_with_hub_debug(home: Path, tmp_path: Path
     file.write_text("")
     done = run_hub(file, "init")
     assert done.code == 1 and str(file) in done.err
-    assert run_hub(home, "version").out.strip() == hub.__version__
+    assert run_hub(home, "version").out == run_hub(home, "--version").out == f"{hub.__version__}\n"

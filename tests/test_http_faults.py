@@ -556,8 +556,13 @@ async def test_questions_are_answered_each_by_a_post_of_its_own(room: Room) -> N
 
 
 async def test_a_question_that_the_server_takes_back_is_not_answered(room: Room) -> None:
+    stopped = anyio.Event()
+
     async def on_request(method: str, params: Json) -> Json:
-        await anyio.Event().wait()
+        try:
+            await anyio.Event().wait()
+        finally:
+            stopped.set()
         return {}
 
     said = [
@@ -566,6 +571,7 @@ async def test_a_question_that_the_server_takes_back_is_not_answered(room: Room)
         {"jsonrpc": "2.0", "id": 2, "method": "ping"},
     ]
     async with linked(room, listening(*said), on_request=on_request) as (_, server):
+        await stopped.wait()
         await posted(server, 2)
     assert not any(
         request.message.get("id") == 1 and "result" in request.message for request in server.requests
@@ -635,3 +641,18 @@ async def test_a_call_s_own_stream_gives_the_asker_what_is_its_own_and_the_hub_t
 async def test_the_answer_is_there_before_its_stream_has_ended(room: Room) -> None:
     async with linked(room, modern(saying(SSE_HEAD + event(reply(2))))) as (link, _):
         assert await link.request("tools/call", CALL) == {}
+
+
+async def test_its_connection_serves_again_when_the_stream_does_end(room: Room) -> None:
+    answered = asyncio.Event()
+
+    async def answer(request: Request, writer: StreamWriter) -> None:
+        writer.write(SSE_HEAD + event(reply(request.message["id"])))
+        await answered.wait()
+        writer.write(SSE_END)
+
+    async with linked(room, modern(answer), concurrent_max=1) as (link, server):
+        for _ in range(3):
+            assert await link.request("tools/call", CALL) == {}
+            answered.set()
+        assert server.connections == 1

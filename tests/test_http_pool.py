@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import socket
@@ -18,7 +19,7 @@ import pytest
 from connectors.base import LinkError
 from connectors.http_connect import Address, Route
 from connectors.http_connection import HEADERS_BYTES_MAX, Stream
-from connectors.http_pool import Pool
+from connectors.http_pool import CLOSE_SECONDS, Pool
 from tests.servers.fault_http import SSE_END, SSE_HEAD, Answer, Faulty, Request, event, http, serve
 
 pytestmark = pytest.mark.anyio
@@ -140,6 +141,28 @@ async def test_who_gives_up_waiting_takes_no_place_with_them() -> None:
         assert len(server.requests) == 2
 
 
+async def test_no_place_is_lost_however_requests_and_connections_end() -> None:
+    """Cancelled while waiting, connecting, sending or just being handed a place; kept, or closed by the server."""
+
+    async def answer(request: Request, writer: StreamWriter) -> None:
+        await asyncio.sleep(0.001 * (len(server.requests) % 3))
+        writer.write(http(200, b"x"))
+        if len(server.requests) % 2:
+            writer.close()
+
+    async def impatient(milliseconds: int) -> None:
+        with anyio.move_on_after(milliseconds / 1000), contextlib.suppress(LinkError):
+            await pool.exchange(POST)
+
+    async with pool_of(answer, connections_max=2) as (pool, server):
+        async with anyio.create_task_group() as tasks:
+            for number in range(300):
+                tasks.start_soon(impatient, number % 50)
+        with anyio.fail_after(2):
+            for _ in range(2):
+                assert pool.take_idle() or await pool.acquire()
+
+
 async def test_an_idle_connection_is_closed_in_time() -> None:
     async with pool_of(saying(http(200, b"x")), idle_seconds=0.05) as (pool, server):
         await pool.exchange(POST)
@@ -209,6 +232,25 @@ async def test_what_may_arrive_twice_is_sent_again_once_on_a_new_connection() ->
         await pool.exchange(GET)
         assert (await pool.exchange(GET, repeatable=True)).body == b"x"
         assert [request.connection for request in server.requests] == [1, 1, 2]
+
+
+async def test_sent_again_it_does_not_meet_another_old_connection() -> None:
+    """Where one was closed, the others that were kept are likely to be."""
+    seen: set[int] = set()
+
+    async def answer(request: Request, writer: StreamWriter) -> None:
+        if request.connection in seen:
+            writer.transport.abort()
+        else:
+            seen.add(request.connection)
+            writer.write(http(200, b"x"))
+
+    async with pool_of(answer) as (pool, server):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(pool.exchange, GET)
+        assert (await pool.exchange(GET, repeatable=True)).body == b"x"
+        assert server.connections == 4
 
 
 async def test_a_new_connection_that_breaks_is_an_error_at_once() -> None:
@@ -348,7 +390,8 @@ async def test_a_stream_that_was_near_its_end_but_goes_on_is_cut() -> None:
         stream = await stream_of(pool)
         await stream.read()
         stream.close(drain=True)
-        await server.all_closed()
+        with anyio.fail_after(1):
+            await server.all_closed()
 
 
 async def test_a_stream_that_breaks_gives_what_came_and_then_the_error() -> None:
@@ -404,7 +447,9 @@ async def test_closing_the_pool_ends_what_is_under_way_and_what_waits() -> None:
             await arrived.wait()
             tasks.start_soon(refused, pool)
             await anyio.lowlevel.checkpoint()
+            began = anyio.current_time()
             await pool.close()
+            assert anyio.current_time() - began < CLOSE_SECONDS / 2, "it waited for what was gone"
         await server.all_closed()
         with pytest.raises(LinkError, match="closed") as failed:
             await pool.exchange(POST)

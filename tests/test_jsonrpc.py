@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import anyio
@@ -110,7 +109,7 @@ def test_integers_are_exact_at_any_size_also_beside_floats(integer: int) -> None
         b'"\xc3\x28"',
         b'"\x00"',
         b'"\n"',
-        b"[" * 201 + b"]" * 201,
+        b"[" * 202 + b"]" * 202,
         b"[" * 100_000,
         b"[1,]",
         b"{} {}",
@@ -139,8 +138,9 @@ def test_what_only_looks_out_of_range_is_taken(text: bytes) -> None:
     assert parse(text, BUDGET) is not None
 
 
-def test_depth_of_200_is_taken() -> None:
-    assert parse(b"[" * 200 + b"]" * 200, BUDGET)
+def test_depth_of_200_is_taken_and_can_be_sent_on() -> None:
+    text = b'{"a":' * 200 + b"1.50" + b"}" * 200
+    assert encode({"params": {"arguments": parse(text, BUDGET)}}) == b'{"params":{"arguments":' + text + b"}}"
 
 
 def test_bytes_and_values_have_a_budget() -> None:
@@ -156,12 +156,9 @@ def test_bytes_and_values_have_a_budget() -> None:
 
 
 def test_what_is_no_json_is_not_written() -> None:
-    for value in (math.nan, object(), {"a": {1, 2}}):
-        if value is math.nan:
-            assert encode(value) == b"null"
-        else:
-            with pytest.raises(TypeError):
-                encode(value)
+    for value in (object(), {"a": {1, 2}}, {1: 2}, "\ud800"):
+        with pytest.raises(TypeError):
+            encode(value)
 
 
 @pytest.mark.parametrize("id", [0, 1, -1, 2**53, -(2**53), "", "a", "1" * 1024])
@@ -174,7 +171,8 @@ def test_usable_ids_are_taken(id: int | str) -> None:
     "id", [2**53 + 1, -(2**53) - 1, True, False, None, [], {}, "1" * 1025, jiter.LosslessFloat(b"1.0")]
 )
 def test_other_ids_are_refused_and_not_repeated(id: Any) -> None:
-    for rest in ({"method": "ping"}, {"result": {}}, {"method": "ping", "error": {}}):
+    kinds: list[Json] = [{"method": "ping"}, {"result": {}}, {"method": "ping", "error": {}}]
+    for rest in kinds:
         with pytest.raises(Malformed) as refused:
             classify({"jsonrpc": "2.0", "id": id, **rest})
         assert (refused.value.code, refused.value.id) == (INVALID_REQUEST, None)
@@ -226,13 +224,8 @@ def test_an_outcome_is_a_result_object_or_an_error() -> None:
     with pytest.raises(RemoteError) as refused:
         outcome({"id": 1, "error": {"code": -32000, "message": "no", "data": [1]}})
     assert (refused.value.code, refused.value.message, refused.value.data) == (-32000, "no", [1])
-    for unusable in (
-        {"result": []},
-        {"result": None},
-        {"error": {}},
-        {"error": "no"},
-        {"error": {"code": "1"}},
-    ):
+    answers: list[Json] = [{"result": []}, {"result": None}, {"error": {}}, {"error": "no"}]
+    for unusable in [*answers, {"error": {"code": "1"}}]:
         with pytest.raises(LinkError):
             outcome({"id": 1, **unusable})
 

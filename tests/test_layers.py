@@ -144,7 +144,7 @@ def test_every_module_loads_without_the_sdk() -> None:
         "import importlib, sys\n"
         f"for name in {names!r}:\n"
         "    importlib.import_module(name)\n"
-        f"sys.exit(','.join(name for name in {SDK!r} if name in sys.modules))"
+        f"sys.exit(','.join(name for name in {SDK!r} if name in sys.modules) or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -240,7 +240,7 @@ def test_node_that_is_not_there_is_said_before_anything_starts(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"pypi": "--index-url", "version": "1"}, "package's name"),
+        ({"pypi": "--pre", "version": "1"}, "package's name"),
         ({"pypi": "tea==1", "version": "1"}, "package's name"),
         ({"npm": "../evil", "version": "1.0.0"}, "package's name"),
         ({"npm": "-g", "version": "1.0.0"}, "package's name"),

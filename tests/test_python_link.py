@@ -82,6 +82,14 @@ async def test_a_tools_failure_is_a_result_and_an_unknown_method_an_error() -> N
         assert refused.value.code == jsonrpc.METHOD_NOT_FOUND
 
 
+async def test_an_answer_that_is_no_json_fails_its_own_request_only() -> None:
+    async with opened(f"{TOOLS}:low") as link:
+        with pytest.raises(RemoteError, match="cannot be written as JSON"):
+            await link.request("ping/odd", {})
+        with pytest.raises(RemoteError, match="Method not found"):
+            await link.request("tea/brew", {})
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_progress_arrives_and_cancelling_reaches_the_tool(era: Era) -> None:
     heard: list[tuple[str, Json]] = []

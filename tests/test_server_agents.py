@@ -77,7 +77,7 @@ async def test_what_is_not_granted_is_unknown(hub: House, mode: ConnectMode) -> 
 async def test_progress_reaches_the_agent_that_asked_for_it_in_order(hub: House, mode: ConnectMode) -> None:
     steps: list[float] = []
 
-    async def on_progress(progress: float, total: float | None, text: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
     async with hub.client(mode) as client:

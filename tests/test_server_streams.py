@@ -23,6 +23,7 @@ from tests.house import (
     message,
     modern,
     post,
+    raw,
     tool,
 )
 
@@ -277,3 +278,40 @@ async def test_a_revoked_token_ends_what_is_open_at_once(hub: House, http: httpx
             assert (await anext(their_stream))["method"] == "notifications/tools/list_changed"
     assert [each.status_code for each in calls] == [401, 401]
     assert (await post(hub, http, body)).status_code == 401
+
+
+# Time: what waits for the other side has a bound, and what is quiet stays open.
+
+
+async def test_a_client_that_does_not_say_all_in_time_is_told_so(
+    hub: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.server.running.WIRE_TICKS_MAX", 1)
+    head = (
+        b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer "
+    )
+    status, answer = await raw(hub, head + hub.tokens["me"].encode(), b"", declared=100)
+    assert (status, answer["error"]["message"]) == (408, "Request timeout")
+    assert len(hub.front.running) == 0
+
+
+async def test_a_client_that_does_not_read_is_cut_and_its_call_ends(
+    hub: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.server.running.WIRE_TICKS_MAX", 2)
+    body = modern("tools/call", {"name": "box__torrent"}, 1, progressToken=1)
+    async with hub.http() as http, http.stream("POST", hub.url, json=body, headers=headers_of(body)):
+        await hub.server.until(cancelled=1)
+    assert hub.server.cancelled == ["box__torrent"]
+
+
+async def test_a_quiet_stream_says_now_and_then_that_it_lives(
+    hub: House, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.server.streams.KEEP_ALIVE_SECONDS", 0.01)
+    call = modern("tools/call", {"name": "box__hang"}, 1, progressToken=1)
+    for body in (call, modern("subscriptions/listen", LISTEN)):
+        async with http.stream("POST", hub.url, json=body, headers=headers_of(body)) as answer:
+            lines = answer.aiter_lines()
+            while await anext(lines) != ": keep-alive":
+                pass

@@ -32,7 +32,9 @@ def test_the_table_and_the_values_are_the_same_settings() -> None:
     assert [row.field for row in TABLE] == [field.name for field in fields(Settings)]
     for row in TABLE:
         wanted = getattr(Settings(), row.field)
-        given = [] if row.default == "[]" else int(row.default) if row.default.isdigit() else row.default
+        given: object = (
+            [] if row.default == "[]" else int(row.default) if row.default.isdigit() else row.default
+        )
         assert row.read(given) == wanted, row.key
         assert row.help.endswith(".")
 
@@ -40,7 +42,8 @@ def test_the_table_and_the_values_are_the_same_settings() -> None:
 def test_a_file_counts_before_the_defaults_and_what_is_given_before_both(tmp_path: Path) -> None:
     file = written(
         tmp_path,
-        "port: 9000\nallowed_hosts: [hub.local]\nsynchronous: full\nrecord: 1KiB\nsession_idle: 90s\nmessage: 8MiB\n",
+        "port: 9000\nallowed_hosts: [hub.local]\nsynchronous: full\nrecord: 1KiB\n"
+        "session_idle: 90s\nmessage: 8MiB\n",
     )
     found = settings.load(file, port=0)
     assert (found.port, found.allowed_hosts, found.synchronous) == (0, ("hub.local",), "full")

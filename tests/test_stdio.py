@@ -72,7 +72,7 @@ class Room:
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
     with anyio.fail_after(20):
-        async with Children(grace_seconds=0.3) as children:
+        async with Children(grace_seconds=0.1) as children:
             yield Room(tmp_path, children)
             assert len(children) == 0, "a link left its process behind"
 

@@ -146,6 +146,7 @@ async def test_a_server_that_cannot_start_says_why_fails_fast_and_is_not_tried_i
     write(tmp_path, "well")
     async with hub_at(tmp_path) as app:
         upstream = await until(app, "ill", "failed")
+        await until(app, "well", "ready")
         assert "the cellar is flooded" in (upstream.reason or "")
         assert upstream.retry_at is not None
         assert text(await use(app, "well__echo")) == "{}"

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from hub.cli import agents, calls, entries, manifests, serve, servers, sessions, system, tools
 from hub.cli.options import HomeOption
 from hub.cli.output import print_failure
-from hub.failure import Failure, failure_of
+from hub.failure import EXIT_CODES, Failure, failure_of
 
 __all__ = ["application", "main", "run"]
+
+_INTERRUPTED = EXIT_CODES["interrupted"]
 
 
 def application() -> typer.Typer:
@@ -25,6 +27,7 @@ def application() -> typer.Typer:
         name="hub",
         help="One place between AI agents and their MCP servers.",
         no_args_is_help=True,
+        invoke_without_command=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,7 +45,8 @@ def application() -> typer.Typer:
         ("calls", calls.app),
     ):
         app.add_typer(group, name=name)
-        app.add_typer(group, name=name.removesuffix("s"), hidden=True)
+        if name != "calls":  # `hub call` is `hub tools call`
+            app.add_typer(group, name=name.removesuffix("s"), hidden=True)
     system.add_to(app)
     app.command("ls", hidden=True)(servers.list_servers)
     app.command("call", hidden=True)(tools.call)
@@ -50,7 +54,13 @@ def application() -> typer.Typer:
     return app
 
 
-def _root(home: HomeOption = None) -> None:
+def _root(
+    home: HomeOption = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        system.version()
+        raise typer.Exit
     if home is not None:
         # `hub --home DIR tools list` is `HUB_HOME=DIR hub tools list`; an option behind the verb still wins.
         os.environ["HUB_HOME"] = home
@@ -71,12 +81,14 @@ def run(arguments: list[str]) -> int:
     before_dashes = arguments[: arguments.index("--")] if "--" in arguments else arguments
     try:
         returned = application()(arguments, prog_name="hub", standalone_mode=False)
-        return returned if isinstance(returned, int) else 0
+        if returned != _INTERRUPTED:
+            return returned if isinstance(returned, int) else 0
+        failure = Failure("interrupted", "Interrupted.")
     except typer.TyperException as error:
         failure = _usage(error)
         if failure is None:
             return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort):  # typer itself makes an exit code of most of them
         failure = Failure("interrupted", "Interrupted.")
     except BrokenPipeError:
         # Whoever read us has seen enough (`hub calls list | head`).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hub.cli.output import note, progress
+from hub.errors import HomeError
 from hub.home import Home
 
 __all__ = ["ask"]
@@ -27,6 +28,14 @@ def ask(home: Home, operation: str, *, quiet: bool = True, **arguments: Any) -> 
             return running.ask(operation, arguments, tell)
         from hub import alone
 
-        if not quiet and operation in alone.REMEMBERED:
-            note(f"No hub runs for {home.path}: this is what was last known.")
-        return alone.do(home, operation, arguments, tell)
+        try:
+            answer = alone.do(home, operation, arguments, tell)
+        except HomeError:
+            # A hub that has begun just now holds the home before it listens.
+            running = client.wait_for(home)
+            if running is None:
+                raise
+            return running.ask(operation, arguments, tell)
+    if not quiet and operation in alone.REMEMBERED:
+        note(f"No hub runs for {home.path}: this is what was last known.")
+    return answer

@@ -119,14 +119,18 @@ class HttpApp:
 
     async def _mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = gather(scope["headers"])
-        work = Work(self._admit(headers))
-        request = _Request(headers, receive, send, work)
-        handle = {"POST": self._post, "GET": self._get, "DELETE": self._delete}.get(scope["method"])
-        if handle is None:
+        agent, method = self._admit(headers), scope["method"]
+        if method not in ("POST", "GET", "DELETE"):
             raise not_allowed("POST", "GET", "DELETE")
-        self._front.running.add(work)
+        work = self._front.running.add(agent)
+        request = _Request(headers, receive, send, work)
         try:
-            await handle(request)
+            if method == "POST":
+                await self._post(request)
+            elif method == "GET":
+                await self._get(request)
+            else:
+                await self._delete(request)
         except _Gone:
             return
         except asyncio.CancelledError:

@@ -27,20 +27,20 @@ WIRE_TICKS_MAX: Final = 600
 
 
 class Work:
-    """One request or stream, in the task that made this object.
+    """One request, stream or connection, in the task that made this object."""
 
-    Args:
-        receive: Where the end of its connection shows; `None` where nothing is to be watched.
-    """
+    __slots__ = (
+        "agent", "key", "reason", "receive", "running", "started", "task", "ticks", "watcher", "wire"
+    )  # fmt: skip
 
-    __slots__ = ("agent", "key", "reason", "receive", "started", "task", "ticks", "watcher", "wire")
-
-    def __init__(self, agent: Agent, receive: Receive | None = None) -> None:
+    def __init__(self, running: Running, agent: Agent) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.running = running
         self.agent = agent
         self.task = task
-        self.receive = receive
+        self.receive: Receive | None = None
+        """Where the end of its connection shows; `None` where nothing is to be watched."""
         self.reason: Reason | None = None
         self.key: Any = None
         self.ticks = 0
@@ -54,6 +54,7 @@ class Work:
         """From now on it is the other side that takes its time, or it is not."""
         self.wire = waits
         self.ticks = 0
+        self.running.look()
 
     def end(self, reason: Reason) -> None:
         if self.reason is None:
@@ -84,8 +85,15 @@ class Running:
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, work: Work) -> None:
+    def add(self, agent: Agent) -> Work:
+        """New work, in the task that asks. Discard it."""
+        work = Work(self, agent)
         self._all.add(work)
+        self.look()
+        return work
+
+    def look(self) -> None:
+        """Tick, as there may be something to be watched."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
@@ -115,13 +123,17 @@ class Running:
 
     def _tick(self) -> None:
         self._timer = None
+        waits = False
         for work in self._all:
             work.ticks += 1
             if work.wire:
+                waits = True
                 if work.ticks > WIRE_TICKS_MAX:
                     work.end("slow")
-            elif work.receive is not None and work.watcher is None and work.ticks > 1:
-                # Its work discards it, and so ends it: nothing outlives its request.
-                work.watcher = asyncio.create_task(work.watch(work.receive))
-        if self._all:
-            self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+            elif work.receive is not None and work.watcher is None:
+                waits = True
+                if work.ticks > 1:
+                    # Its work discards it, and so ends it: nothing outlives its request.
+                    work.watcher = asyncio.create_task(work.watch(work.receive))
+        if waits:
+            self.look()

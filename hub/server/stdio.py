@@ -37,7 +37,6 @@ from hub.server.era import Caller, read_envelope, said_version, unsupported
 from hub.server.errors import Fault, fault_of
 from hub.server.front import STREAMS_MAX, VALUES_MAX, Front
 from hub.server.methods import answer, failure, honoured, initialize, respond, silenced
-from hub.server.running import Work
 from hub.server.standard import standard_streams
 from hub.server.streams import OUTBOX_MAX, acknowledged, closing
 from hub.sessions import Session
@@ -75,9 +74,8 @@ async def serve_stream(
         send: Returns when there is room for more.
         first: Bytes that were read already.
     """
-    work = Work(agent)
+    work = front.running.add(agent)
     work.waits_for_peer(False)
-    front.running.add(work)
     connection = _Connection(front, agent, receive, send)
     try:
         await connection.run(first)
@@ -213,12 +211,13 @@ class _Connection:
                 raise Fault(
                     INTERNAL_ERROR, f"Too many streams: at most {STREAMS_MAX}", {"reason": "too_many_streams"}
                 )
-            await self._start(calls, id, self._listen, id, filter)
+            self._listening += 1
+            self._start(calls, id, self._listen, id, filter)
         elif method in METHOD_KINDS:
             if caller.session is None:
                 caller.session = await self._open(caller)
             await self._slots.acquire()
-            await self._start(calls, id, self._call, caller, id, method, params)
+            self._start(calls, id, self._call, caller, id, method, params)
         else:
             await self._write((await respond(self._front, caller, id, method, params))[1])
 
@@ -251,7 +250,7 @@ class _Connection:
 
     # Work
 
-    async def _start(self, calls: TaskGroup, id: int | str, function: Any, *arguments: Any) -> None:
+    def _start(self, calls: TaskGroup, id: int | str, function: Any, *arguments: Any) -> None:
         """Run `function` so that it can be cancelled by its request's id from now on."""
         scope = self._calls[id] = anyio.CancelScope()
 
@@ -283,7 +282,6 @@ class _Connection:
             self._slots.release()
 
     async def _listen(self, id: int | str, filter: dict[str, str]) -> None:
-        self._listening += 1
         try:
             with self._watch(filter.values()) as watch:
                 await self._write(acknowledged(id, dict.fromkeys(filter, True)))

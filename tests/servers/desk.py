@@ -3,8 +3,9 @@
     python desk.py
 
 Tools: `typed` gives its arguments back; `fail` says that it failed; `rude` answers with what a
-terminal would obey; `work` reports progress, then answers; `pid` gives its process id; `die` ends
-the process. It writes one line to stderr when it starts.
+terminal would obey; `work` reports progress, then answers; `hang` reports progress and never
+answers; `pid` gives its process id; `die` ends the process. It writes one line to stderr when it
+starts.
 """
 
 import json
@@ -31,6 +32,7 @@ TOOLS = [
     {"name": "fail", "description": "Fails", "inputSchema": {"type": "object"}},
     {"name": "rude", "description": f"Writes {RUDE}", "inputSchema": {"type": "object"}},
     {"name": "work", "description": "Takes a while", "inputSchema": {"type": "object"}},
+    {"name": "hang", "description": "Takes for ever", "inputSchema": {"type": "object"}},
     {"name": "pid", "description": "Its process", "inputSchema": {"type": "object"}},
     {"name": "die", "description": "Ends", "inputSchema": {"type": "object"}},
 ]
@@ -51,7 +53,7 @@ def text(words: str, **more: Any) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": words}], **more}
 
 
-def call(name: str, params: dict[str, Any]) -> dict[str, Any]:
+def call(name: str, params: dict[str, Any]) -> dict[str, Any] | None:
     if name == "typed":
         return text(json.dumps(params["arguments"]), structuredContent=params["arguments"])
     if name == "fail":
@@ -65,10 +67,10 @@ def call(name: str, params: dict[str, Any]) -> dict[str, Any]:
     token = params["_meta"]["progressToken"]
     said = {"progressToken": token, "progress": 1, "total": 2, "message": "half done"}
     say({"method": "notifications/progress", "params": said})
-    return text("done")
+    return text("done") if name == "work" else None
 
 
-def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
+def answer(method: str, params: dict[str, Any]) -> dict[str, Any] | None:
     if method == "server/discover":
         capabilities: dict[str, Any] = {"tools": {}, "resources": {}, "prompts": {}}
         return {
@@ -92,4 +94,5 @@ for line in sys.stdin:
     request = json.loads(line)
     if "id" in request:
         found = answer(request["method"], request.get("params", {}))
-        say({"id": request["id"], "result": {**found, "resultType": "complete"}})
+        if found is not None:
+            say({"id": request["id"], "result": {**found, "resultType": "complete"}})

@@ -63,6 +63,13 @@ def tea() -> str:
     return "green"
 
 
+async def _answer_what_is_no_json(ctx: Any, call_next: Any) -> Any:
+    return {"resultType": "complete", "x": object()} if ctx.method == "ping/odd" else await call_next(ctx)
+
+
+low.middleware.append(_answer_what_is_no_json)
+
+
 def factory() -> MCPServer:
     made = MCPServer("made")
 
