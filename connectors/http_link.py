@@ -99,7 +99,8 @@ class HttpLink:
         self.peer = await negotiate(self, self.context)
         self._version, self._modern = self.peer.version, self.peer.modern
         self.requests.speak(self._version, self._session)
-        self._tasks.start_soon(listen, self)
+        if not self._modern:
+            self._tasks.start_soon(listen, self)
 
     async def end(self) -> None:
         """Say goodbye to the session, if there is one: best effort, at most `END_SECONDS`."""
@@ -112,10 +113,6 @@ class HttpLink:
                     response.leave()
                 except LinkError:
                     pass  # it will notice by itself
-
-    @property
-    def is_over(self) -> bool:
-        return self._over is not None
 
     @property
     def closed(self) -> bool:

@@ -13,6 +13,7 @@ from hub import edits, lock, logs, records
 from hub.env import SystemEnv
 from hub.failure import Failure
 from hub.home import Home
+from hub.memo import recalled
 from hub.model import Json, Kind
 from hub.store import reading
 
@@ -24,6 +25,9 @@ __all__ = ["REMEMBERED", "do"]
 
 REMEMBERED: Final = frozenset({"servers", "server", "entries", "resources", "entry"})
 """Operations whose answer is older than it would be with a hub."""
+
+_KEPT: Final = frozenset({"servers", "entries", "resources", "agents", "can"})
+"""Operations that must be quick, and whose answers depend on manifests and the record alone."""
 
 _LIVE: Final = frozenset({"server_check", "tool_call", "resource_read", "prompt_get"})
 
@@ -39,6 +43,8 @@ def do(home: Home, operation: str, arguments: Json, progress: Progress) -> Any:
     here = getattr(_Alone(home), operation, None)
     if here is None:
         raise Failure("unexpected", f"No hub runs for {home.path}.", "Start one: `hub serve`.")
+    if operation in _KEPT:
+        return recalled(home, [operation, arguments], partial(here, **arguments), SystemEnv())
     return here(**arguments)
 
 

@@ -239,6 +239,10 @@ class Berth:
             f"({self.doing or 'waiting to be started'}); ask again later"
         )
 
+    def want(self) -> None:
+        """Start it soon, if it is not up."""
+        self._wanted.set()
+
     async def hurry(self) -> Link:
         """As `ready`, but now, whatever failed before."""
         self._retry_at = 0.0

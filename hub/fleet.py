@@ -40,11 +40,13 @@ class Fleet:
         starts_at_once: int,
         save: Callable[[ServerManifest, Known], None],
         swap: Callable[[Catalog], None],
+        updated: Callable[[str, str], None],
     ) -> None:
         """
         Args:
             save: Keeps what a server has been learnt to offer. Must not block.
             swap: Puts a new catalog in place.
+            updated: `(server, URI there)`: told when a watched resource has changed.
         """
         self.upstreams: Mapping[str, Upstream] = {}
         self._env = env
@@ -56,7 +58,7 @@ class Fleet:
         self._revision = 0
         self._scopes: dict[Upstream, anyio.CancelScope] = {}
         self._around = Surroundings(
-            env, self._context, anyio.CapacityLimiter(starts_at_once), self._changed, self._keep_line
+            env, self._context, anyio.CapacityLimiter(starts_at_once), self._changed, updated, self._keep_line
         )
 
     async def send(self, call: Call) -> Result:
@@ -66,6 +68,19 @@ class Fleet:
         if upstream is None:
             raise UpstreamDown(f"Server {call.entry.server!r} has just been removed")
         return await upstream.send(call)
+
+    def watch(self, server: str, uri: str) -> Callable[[], None]:
+        """Want to hear of a server's resource, which keeps the server up; returns how to stop that.
+
+        Raises:
+            UpstreamDown: there is no such server, or too much of it is watched.
+        """
+        upstream = self.upstreams.get(server)
+        if upstream is None or upstream.hearing.is_full:
+            raise UpstreamDown(f"No further resource of server {server!r} can be watched now")
+        release = upstream.hearing.watch(uri)
+        upstream.main.want()
+        return release
 
     def patience_seconds(self, server: str) -> float:
         upstream = self.upstreams.get(server)

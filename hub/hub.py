@@ -13,19 +13,25 @@ from typing import Any
 
 from hub.catalog import Catalog
 from hub.env import Env
-from hub.errors import NotFound
+from hub.errors import InvalidParams, NotFound
 from hub.model import KINDS, Agent, Call, Entry, Handler, Json, Kind, Notify, Result
 from hub.policy import Decision, decide
 from hub.templates import stems_from
 
 __all__ = ["METHOD_KINDS", "Hub", "Sight"]
 
-METHOD_KINDS: Mapping[str, Kind] = {
+METHOD_KINDS: Mapping[str, Kind | None] = {
     "tools/call": "tool",
     "resources/read": "resource",
     "prompts/get": "prompt",
+    "completion/complete": None,
 }
-"""The methods that use an entry, and the kind that each uses."""
+"""The methods that use an entry, and the kind that each uses; a completion says it in its `ref`."""
+
+_REFERENCES: Mapping[str, tuple[Kind, str]] = {
+    "ref/prompt": ("prompt", "name"),
+    "ref/resource": ("template", "uri"),
+}
 
 _SIGHTS_MAX = 1024
 
@@ -42,14 +48,23 @@ class Sight:
 
 
 class Hub:
-    def __init__(self, env: Env, handler: Handler, catalog: Catalog | None = None) -> None:
+    def __init__(
+        self,
+        env: Env,
+        handler: Handler,
+        watch: Callable[[str, str], Callable[[], None]],
+        catalog: Catalog | None = None,
+    ) -> None:
         """
         Args:
             handler: The chain, ending at the servers.
+            watch: `(server, URI there)`: wants to hear of a resource; returns how to stop that.
         """
         self.env = env
         self.catalog = catalog or Catalog()
         self._handler = handler
+        self._watch = watch
+        self._watchers: dict[tuple[str, str], dict[object, Callable[[], None]]] = {}
         self._sights: dict[str, Sight] = {}
         self._listeners: set[Callable[[frozenset[Kind]], None]] = set()
 
@@ -105,14 +120,11 @@ class Hub:
 
         Raises:
             KeyError: `method` uses no entry.
-            NotFound: `params` name nothing at all (no string under `name` or `uri`).
+            InvalidParams: `params` name nothing at all.
         """
-        kind = METHOD_KINDS[method]
-        name = params.get("uri" if kind == "resource" else "name")
-        if not isinstance(name, str):
-            raise NotFound(f"Unknown {kind}: {name!r:.100}")
+        kind, name = _named(method, params)
         return Call(
-            self.env.new_id(), agent, session, method, name, self.find(kind, name), params,
+            self.env.new_id(), agent, session, method, kind, name, self.find(kind, name), params,
             capabilities or {}, modern, log_level, notify,
         )  # fmt: skip
 
@@ -145,7 +157,50 @@ class Hub:
             for listener in list(self._listeners):
                 listener(changed)
 
+    def watch(self, agent: Agent, uri: str, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever a resource changes that `agent` may read; returns how to stop that.
+
+        Raises:
+            NotFound: there is none, or none that it may read: the same sentence.
+            UpstreamDown: its server cannot be listened to now.
+        """
+        entry = self.find("resource", uri)
+        if entry is None or not decide(agent.grants, entry.grant).allowed:
+            raise NotFound(f"Unknown resource: {uri}")
+        key, mark = (entry.server, entry.own), object()
+        release = self._watch(*key)
+        self._watchers.setdefault(key, {})[mark] = listener
+
+        def stop() -> None:
+            release()
+            watchers = self._watchers.get(key, {})
+            watchers.pop(mark, None)
+            if not watchers:
+                self._watchers.pop(key, None)
+
+        return stop
+
+    def resource_updated(self, server: str, uri: str) -> None:
+        """A server says that its resource has changed."""
+        for listener in [*self._watchers.get((server, uri), {}).values()]:
+            listener()
+
     def on_change(self, listener: Callable[[frozenset[Kind]], None]) -> Callable[[], None]:
         """Call `listener(kinds)` whenever the catalog changes; returns how to stop that."""
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
+
+
+def _named(method: str, params: Json) -> tuple[Kind, str]:
+    """What kind of entry a request uses, and the name or URI that it gives."""
+    kind = METHOD_KINDS[method]
+    key, where = ("uri" if kind == "resource" else "name"), params
+    if kind is None:
+        reference = params.get("ref")
+        if not isinstance(reference, dict) or reference.get("type") not in _REFERENCES:
+            raise InvalidParams("Invalid params: 'ref' must be a ref/prompt or a ref/resource")
+        (kind, key), where = _REFERENCES[reference["type"]], reference
+    name = where.get(key)
+    if not isinstance(name, str):
+        raise InvalidParams(f"Invalid params: '{key}' must be a string")
+    return kind, name

@@ -60,7 +60,9 @@ class Call:
     agent: Agent
     session: str
     method: str
-    """`tools/call`, `resources/read` or `prompts/get`."""
+    """`tools/call`, `resources/read`, `prompts/get` or `completion/complete`."""
+    kind: Kind
+    """Of the entry that it names."""
     name: str
     """The name or URI that the agent gave."""
     entry: Entry | None

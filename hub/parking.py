@@ -22,7 +22,7 @@ from hub.env import Env
 from hub.errors import InvalidParams, UpstreamDown
 from hub.model import Call, Json, Notify, Result
 
-__all__ = ["QUESTION_KINDS", "Asked", "Parking"]
+__all__ = ["QUESTION_KINDS", "Asked", "Parking", "plain_answers"]
 
 QUESTION_KINDS: Final[Mapping[str, str]] = {
     "elicitation/create": "elicitation",
@@ -162,3 +162,22 @@ class Parking:
             "inputRequests": dict(parked.questions),
             "requestState": parked.ticket,
         }
+
+
+def plain_answers(params: Json) -> Json:
+    """Answers as a modern server wants them: an elicitation that failed was cancelled.
+
+    Raises:
+        RemoteError: a question was answered with an error, which this era cannot pass on.
+    """
+    responses = params["inputResponses"]
+    if not isinstance(responses, dict):
+        return params
+    plain: Json = {}
+    for key, answer in responses.items():
+        if isinstance(answer, RemoteError):
+            if getattr(answer, "question", None) != "elicitation/create":
+                raise answer
+            answer = {"action": "cancel"}
+        plain[key] = answer
+    return {**params, "inputResponses": plain}

@@ -7,11 +7,11 @@ sealed for one use opens for no other.
 from __future__ import annotations
 
 import base64
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from connectors.jsonrpc import Budget, encode, parse
 from hub.env import Env
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["Broken", "Seal", "load_key"]
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _LENGTH_MAX: Final = 4 * 1024 * 1024
+_BUDGET: Final = Budget(_LENGTH_MAX, 100_000)
 
 
 class Broken(Exception):
@@ -49,7 +50,7 @@ class Seal:
 
     def close(self, purpose: str, words: list[Any], *, seconds: float) -> str:
         """Seal JSON values for `purpose`, to be opened within so many seconds."""
-        text = json.dumps([int(self._env.now() + seconds), *words]).encode()
+        text = encode([int(self._env.now() + seconds), *words])
         nonce = self._env.random_bytes(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, text, purpose.encode())
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
@@ -71,7 +72,7 @@ class Seal:
             raise Broken("not sealed here, or not for this") from error
         until: int
         words: list[Any]
-        until, *words = json.loads(text)
+        until, *words = parse(text, _BUDGET)
         if self._env.now() > until:
             raise Broken("its time is over")
         return words

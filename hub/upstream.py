@@ -18,15 +18,16 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from connectors.base import MODERN_VERSIONS, Context, Era, Json, Link, LinkError, Peer, RemoteError
+from connectors.base import MODERN_VERSIONS, Context, Era, Json, Link, LinkError, Peer
 from hub.berth import Berth, State
 from hub.catalog import Offer
 from hub.env import Env
 from hub.errors import UpstreamDown, UpstreamTimeout
+from hub.hearing import Hearing
 from hub.learn import CHANGES, Known, learn
 from hub.manifest import ServerManifest
-from hub.model import Call, Kind, Notify, Result
-from hub.parking import QUESTION_KINDS, Asked, Parking
+from hub.model import KINDS, Call, Entry, Kind, Notify, Result
+from hub.parking import QUESTION_KINDS, Asked, Parking, plain_answers
 
 __all__ = ["State", "Surroundings", "Upstream"]
 
@@ -56,6 +57,8 @@ class Surroundings:
     """How many servers may be starting at once."""
     changed: Callable[[Upstream, Known], None]
     """Called when a server has been learnt. Must not block."""
+    updated: Callable[[str, str], None]
+    """`(server, URI there)`: a resource that is watched has changed. Must not block."""
     stderr: Callable[[str, str], None]
     """`(server, line)`: keeps what a process wrote for people."""
 
@@ -69,6 +72,7 @@ class Upstream:
         self.calls_under_way = 0
         self._around = around
         self._env = around.env
+        self.hearing = Hearing(self.name, self._env, self._missed)
         self.main = self._berth(manifest.era, {}, shared=True)
         self._own: dict[_Key, tuple[Berth, anyio.CancelScope]] = {}
         self._tasks: TaskGroup | None = None
@@ -145,9 +149,7 @@ class Upstream:
         """
         entry = call.entry
         assert entry is not None
-        params = call.params
-        if entry.own != call.name:
-            params = {**params, "uri" if entry.kind == "resource" else "name": entry.own}
+        params = _inward(call, entry)
         self.calls_under_way += 1
         try:
             return await self._send(call, params)
@@ -166,7 +168,7 @@ class Upstream:
                     if link.peer.modern or berth is self.main:
                         return await link.request(
                             call.method,
-                            _without_refusals(params) if "inputResponses" in params else params,
+                            plain_answers(params) if "inputResponses" in params else params,
                             capabilities=dict(call.capabilities),
                             log_level=call.log_level,
                             on_notify=call.notify,
@@ -262,7 +264,7 @@ class Upstream:
             return self._around.context(self.manifest, fields)
 
         def wanted() -> bool:
-            return shared and (self.manifest.start == "eager" or self.known is None)
+            return shared and (self.manifest.start == "eager" or self.known is None or bool(self.hearing))
 
         async def nothing(link: Link) -> None:
             pass
@@ -278,7 +280,7 @@ class Upstream:
             last_words=self._last_words,
             always=wanted,
             greet=self._learn_all if shared else nothing,
-            attend=self._keep_fresh if shared else nothing,
+            attend=self._attend if shared else nothing,
         )
         return berth
 
@@ -323,6 +325,11 @@ class Upstream:
             with anyio.move_on_after(grace_seconds):
                 await self._drained.wait()
 
+    async def _attend(self, link: Link) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._keep_fresh, link)
+            await self.hearing.attend(link)
+
     async def _keep_fresh(self, link: Link) -> None:
         """Look at the lists again when the server says that they changed."""
         while True:
@@ -350,6 +357,13 @@ class Upstream:
         if kinds is not None:
             self._stale.update(kinds)
             self._stale_event.set()
+        elif method == "notifications/resources/updated" and isinstance(params.get("uri"), str):
+            self._around.updated(self.name, params["uri"])
+
+    def _missed(self) -> None:
+        """Changes may have been missed."""
+        self._stale.update(KINDS)
+        self._stale_event.set()
 
     def _wrote(self, line: str) -> None:
         self.stderr.append(line)
@@ -360,24 +374,15 @@ class Upstream:
         return ". Its last words: " + " / ".join(words) if words else ""
 
 
+def _inward(call: Call, entry: Entry) -> Json:
+    """The params of a call with the entry's own name in them."""
+    if entry.own == call.name:
+        return call.params
+    key = "name" if entry.kind in ("tool", "prompt") else "uri"
+    if call.method == "completion/complete":
+        return {**call.params, "ref": {**call.params["ref"], key: entry.own}}
+    return {**call.params, key: entry.own}
+
+
 def _ignored(method: str, params: Json) -> None:
     """A session's own link says of lists what the link for all says as well."""
-
-
-def _without_refusals(params: Json) -> Json:
-    """Answers as a modern server wants them: an elicitation that failed was cancelled.
-
-    Raises:
-        RemoteError: a question was answered with an error, which this era cannot pass on.
-    """
-    responses = params["inputResponses"]
-    if not isinstance(responses, dict):
-        return params
-    plain: Json = {}
-    for key, answer in responses.items():
-        if isinstance(answer, RemoteError):
-            if getattr(answer, "question", None) != "elicitation/create":
-                raise answer
-            answer = {"action": "cancel"}
-        plain[key] = answer
-    return {**params, "inputResponses": plain}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +86,7 @@ class Server:
 
     calls: list[Call] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    watched: list[str] = field(default_factory=list)
     running: int = 0
     changed: anyio.Event = field(default_factory=anyio.Event)
     gate: anyio.Event = field(default_factory=anyio.Event)
@@ -101,6 +102,11 @@ class Server:
         self.running += by
         changed, self.changed = self.changed, anyio.Event()
         changed.set()
+
+    def watch(self, server: str, uri: str) -> Callable[[], None]:
+        """Somebody wants to hear of a resource."""
+        self.watched.append(uri)
+        return lambda: self.watched.remove(uri)
 
     async def __call__(self, call: Call) -> Result:
         self.calls.append(call)
@@ -284,7 +290,7 @@ async def house(
         identities.replace(GRANTS)
         issued = {name: await identities.issue(name) for name in GRANTS}
         server, sessions = Server(), Sessions(store, env)
-        hub = Hub(env, chain.build([authorize], server))
+        hub = Hub(env, chain.build([authorize], server), server.watch)
         listener = socket.create_server(("127.0.0.1", 0))
         it = House(
             hub,
@@ -312,7 +318,14 @@ async def house(
 @asynccontextmanager
 async def listening(app: Any, listener: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        app, http="httptools", loop="none", ws="none", lifespan="off", log_config=None, access_log=False
+        app,
+        http="httptools",
+        loop="none",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
     )
     server = _Uvicorn(config)
     async with anyio.create_task_group() as tasks:

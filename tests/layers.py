@@ -48,7 +48,7 @@ JSON_TEXT_IN = (
     "hub.cli",  # `--json`
     "hub.arguments",  # what a person types
     "hub.schema",  # prints one
-    "hub.alone",  # speaks as the admin socket does, where no hub runs
+    "hub.alone", "hub.memo",  # speak as the admin socket does, where no hub runs; and keep that
     "hub.records", "hub.sessions",  # columns of the store that hold JSON
     "hub.middleware.check",  # numbers as a JSON Schema validator wants them
     "hub.app",  # a fingerprint of what a manifest says

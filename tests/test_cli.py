@@ -9,6 +9,7 @@ import resource
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -400,6 +401,28 @@ def test_output_survives_a_terminal_that_is_not_unicode_and_a_reader_that_leaves
     command = " ".join([*COMMAND, "schema", "|", "true"])
     piped = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30, env=environment())
     assert (piped.returncode, piped.stderr) == (0, "")
+
+
+def test_a_list_costs_little_without_a_hub_and_is_never_out_of_date(hub_here: Any, home: Path) -> None:
+    """Ours: 300 ms. Reading manifests takes most of that, so answers are kept while nothing changes."""
+    hub_here(home, "tools", "call", "desk__pid")
+    spent = []
+    end = time.monotonic() + 30
+    while not (home / ".hub" / "answers.json").exists():  # what has just changed is not kept yet
+        assert time.monotonic() < end
+        assert len(hub_here(home, "tools", "list", "-q").out.split()) == 7
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert len(run_hub(home, "tools", "list", "-q").out.split()) == 7
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(spent) < 0.3
+    (home / "manifests" / "me.yaml").write_text("agent: me\nmay: [desk__pid]\n")
+    assert hub_here(home, "tools", "list", "-q").out.split() == ["desk__pid"]
+    (home / "manifests" / "me.yaml").unlink()
+    assert hub_here(home, "tools", "list").code == 5
+    (home / ".hub" / "answers.json").write_text('{"inputs": 1, "answers": []}')
+    assert hub_here(home, "tools", "list", "--agent", "reader", "-q").out.split() == ["desk__typed"]
 
 
 def test_doctor_finds_what_is_wrong_and_says_the_fix(hub_here: Any, home: Path) -> None:

@@ -17,8 +17,22 @@ from mcp.client.client import ConnectMode
 from mcp_types import INVALID_PARAMS, TextContent
 
 from tests.commands import SECONDS
-from tests.homes import LEGACY, MODERN, Running, command, done, install, make_home, over_http
-from tests.homes import outcome, running, shape, stdio, token, write
+from tests.homes import (
+    LEGACY,
+    MODERN,
+    Running,
+    command,
+    done,
+    install,
+    make_home,
+    outcome,
+    over_http,
+    running,
+    shape,
+    stdio,
+    token,
+    write,
+)
 
 pytestmark = pytest.mark.anyio
 

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import socket
+import ssl
 from asyncio import StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -142,11 +143,12 @@ async def test_who_gives_up_waiting_takes_no_place_with_them() -> None:
 
 
 async def test_no_place_is_lost_however_requests_and_connections_end() -> None:
-    """Cancelled while waiting, connecting, sending or just being handed a place; kept, or closed by the server."""
+    """Cancelled while waiting, connecting or sending; kept, or closed by the server."""
 
     async def answer(request: Request, writer: StreamWriter) -> None:
         await asyncio.sleep(0.001 * (len(server.requests) % 3))
-        writer.write(http(200, b"x"))
+        if not writer.is_closing():
+            writer.write(http(200, b"x"))
         if len(server.requests) % 2:
             writer.close()
 
@@ -161,6 +163,32 @@ async def test_no_place_is_lost_however_requests_and_connections_end() -> None:
         with anyio.fail_after(2):
             for _ in range(2):
                 assert pool.take_idle() or await pool.acquire()
+
+
+async def test_a_place_handed_over_in_the_moment_of_cancelling_goes_to_the_next() -> None:
+    async with serve(saying()) as server, anyio.create_task_group() as tasks:
+        # It never answers the TLS handshake, so whoever has the place is connecting until cancelled.
+        address = Address("https", "127.0.0.1", server.port, "/")
+        pool = Pool(Route(address, ssl.create_default_context(), None), body_bytes_max=1, connections_max=1)
+        with anyio.fail_after(5):
+
+            async def give_up_together() -> None:
+                try:
+                    await pool.exchange(POST)
+                finally:
+                    # Its place was handed to the second just now, which has not yet gone on with it.
+                    second.cancel()
+
+            first = asyncio.ensure_future(give_up_together())
+            await server.until(lambda: server.connections == 1)
+            second = asyncio.ensure_future(pool.exchange(POST))
+            await anyio.lowlevel.checkpoint()
+            first.cancel()
+            await asyncio.wait([first, second])
+            tasks.start_soon(pool.exchange, POST)
+            await server.until(lambda: server.connections == 2)
+        tasks.cancel_scope.cancel()
+    await pool.close()
 
 
 async def test_an_idle_connection_is_closed_in_time() -> None:

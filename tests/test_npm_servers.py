@@ -127,20 +127,24 @@ async def test_resources_templates_and_prompts_are_listed_and_used_as_without_a_
     async with place.client(wire, mode) as client, alone(place, "everything") as server:
         theirs = (await server.list_resources()).resources
         ours = (await client.list_resources()).resources
-        assert [said.uri for said in ours] == [said.uri for said in theirs]
+        offered = [said.uri for said in theirs]
+        # `tapped` is the same server once more: what is taken already is told apart by the server's name.
+        assert [said.uri for said in ours] == [*offered, *(f"hub+tapped:{uri}" for uri in offered)]
         for said in theirs[:2]:
             read = await client.read_resource(said.uri)
             assert read.contents == (await server.read_resource(said.uri)).contents
         templates = (await client.list_resource_templates()).resource_templates
         expected = (await server.list_resource_templates()).resource_templates
-        assert [said.uri_template for said in templates] == [said.uri_template for said in expected]
+        assert [said.uri_template for said in templates][: len(expected)] == [
+            said.uri_template for said in expected
+        ]
         one = await client.read_resource("demo://resource/dynamic/text/7")
         assert one.contents[0].uri == "demo://resource/dynamic/text/7"
         assert "Resource 7" in str(one.contents[0])
         prompts = {said.name: said.arguments for said in (await client.list_prompts()).prompts}
         for prompt in (await server.list_prompts()).prompts:
             assert prompts.pop(f"everything__{prompt.name}") == prompt.arguments
-        assert prompts == {}
+        assert all(name.startswith("tapped__") for name in prompts)
         arguments = {"city": "Brno"}
         got = await client.get_prompt("everything__args-prompt", arguments)
         assert got.messages == (await server.get_prompt("args-prompt", arguments)).messages
@@ -198,7 +202,8 @@ async def test_a_call_that_its_agent_cancels_is_cancelled_at_the_server(
         newest = {"state": "intended"}
         while newest["state"] == "intended":
             newest = (await anyio.to_thread.run_sync(newest_call, place.home))[0]
-        assert (newest["tool"], newest["state"]) == (f"tapped__{LONG}", "cancelled")
+        # The tool is not trusted to change nothing: what it did before it was cancelled is not known.
+        assert (newest["tool"], newest["state"], newest["kind"]) == (f"tapped__{LONG}", "unknown", "cancelled")
 
 
 def newest_call(home: Path) -> Any:

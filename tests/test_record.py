@@ -46,7 +46,9 @@ def record(store: Store) -> Record:
 
 def call(entry: Entry | None, params: Json | None = None, name: str = "time__now") -> Call:
     agent = Agent("me", Grants("me.yaml"), "t1")
-    return Call(SystemEnv().new_id(), agent, "s1", "tools/call", name, entry, params or {"name": name})
+    return Call(
+        SystemEnv().new_id(), agent, "s1", "tools/call", "tool", name, entry, params or {"name": name}
+    )
 
 
 def answers(result: Result) -> Handler:
@@ -73,7 +75,17 @@ async def test_a_call_leaves_who_what_and_how_long(store: Store, record: Record)
     asked = call(CHANGE, {"name": "git__git_commit", "arguments": {"message": "ü"}}, "git__git_commit")
     assert await record(asked, answers(OK)) is OK
     row = await row_of(store, asked)
-    assert row[:8] == (asked.id, "s1", "me", "t1", "git", "tools/call", "git__git_commit", "git_commit")
+    assert row[:8] == (
+        asked.id,
+        "s1",
+        "me",
+        "t1",
+        "git",
+        "tools/call",
+        "tool",
+        "git__git_commit",
+        "git_commit",
+    )
     assert json.loads(row.params or "") == asked.params
     assert row.params_bytes == len((row.params or "").encode())
     assert json.loads(row.result or "") == OK

@@ -163,7 +163,7 @@ async def a_call(app: App, upstream: Upstream) -> Any:
 
     entry = Entry("tool", upstream.name, "echo", f"{upstream.name}__echo", f"{upstream.name}__echo", {})
     agent = app.identities.local("me")
-    return Call("1", agent, "s", "tools/call", entry.name, entry, {"name": entry.name})
+    return Call("1", agent, "s", "tools/call", "tool", entry.name, entry, {"name": entry.name})
 
 
 async def test_a_call_waits_for_a_starting_server_and_is_told_so(tmp_path: Path) -> None:

@@ -23,5 +23,4 @@ async def authorize(call: Call, inner: Handler) -> Result:
 
 def unknown(call: Call) -> str:
     """What an agent reads of an entry that it may not know of, or that there is not."""
-    kind = {"tools/call": "tool", "resources/read": "resource", "prompts/get": "prompt"}[call.method]
-    return f"Unknown {kind}: {call.name}"
+    return f"Unknown {call.kind}: {call.name}"

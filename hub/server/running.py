@@ -30,7 +30,7 @@ class Work:
     """One request, stream or connection, in the task that made this object."""
 
     __slots__ = (
-        "agent", "key", "reason", "receive", "running", "started", "task", "ticks", "watcher", "wire"
+        "age", "agent", "key", "reason", "receive", "running", "started", "task", "ticks", "watcher", "wire"
     )  # fmt: skip
 
     def __init__(self, running: Running, agent: Agent) -> None:
@@ -43,6 +43,8 @@ class Work:
         """Where the end of its connection shows; `None` where nothing is to be watched."""
         self.reason: Reason | None = None
         self.key: Any = None
+        self.age = 0
+        """In ticks. (`ticks` begins anew with everything that is written.)"""
         self.ticks = 0
         self.wire = True
         """Whether it is the other side that takes its time."""
@@ -126,13 +128,14 @@ class Running:
         waits = False
         for work in self._all:
             work.ticks += 1
+            work.age += 1
             if work.wire:
                 waits = True
                 if work.ticks > WIRE_TICKS_MAX:
                     work.end("slow")
             elif work.receive is not None and work.watcher is None:
                 waits = True
-                if work.ticks > 1:
+                if work.age > 1:
                     # Its work discards it, and so ends it: nothing outlives its request.
                     work.watcher = asyncio.create_task(work.watch(work.receive))
         if waits:

@@ -322,14 +322,15 @@ class _Connection:
     async def _write_notes(self) -> None:
         while True:
             await self._noted.wait()
-            await self._write()
+            self._noted = anyio.Event()
+            if self._notes:
+                await self._write()
 
     async def _write(self, line: bytes | None = None) -> None:
         """Write one message, after all notes that wait. A line is written whole or ends the connection."""
         async with self._writing:
             lines = [*self._notes] if line is None else [*self._notes, line]
             self._notes.clear()
-            self._noted = anyio.Event()
             try:
                 with anyio.CancelScope(shield=True) as self._write_scope:
                     self._write_scope.deadline = anyio.current_time() + WRITE_SECONDS

@@ -62,7 +62,7 @@ class Faulty:
         return [request for request in self.requests if request.message.get("method") == method]
 
     async def until(self, what: Callable[[], Found | None]) -> Found:
-        """What this gives once it gives something; asked again whenever a request or an end comes."""
+        """What this gives once it gives something; asked again whenever anything comes or ends."""
         async with self.changed:
             while True:
                 found = what()
@@ -79,25 +79,28 @@ async def serve(answer: Answer, *, tls: ssl.SSLContext | None = None) -> AsyncIt
     """Run it on a free port of this machine."""
     state = Faulty(scheme="https" if tls else "http")
 
+    async def notify() -> None:
+        async with state.changed:
+            state.changed.notify_all()
+
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         state.connections += 1
         state.open += 1
         state.open_most = max(state.open, state.open_most)
         state.writers.append(writer)
         number = state.connections
+        await notify()
         try:
             while (request := await read_request(reader, number)) is not None:
                 state.requests.append(request)
-                async with state.changed:
-                    state.changed.notify_all()
+                await notify()
                 await answer(request, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
             state.open -= 1
-            async with state.changed:
-                state.changed.notify_all()
+            await notify()
 
     server = await asyncio.start_server(on_connection, "127.0.0.1", 0, ssl=tls, limit=2**20)
     state.port = server.sockets[0].getsockname()[1]

@@ -1,0 +1,82 @@
+"""A server that keeps a ledger on disk: what really happened at a server, whatever became of the hub.
+
+    python ledger.py FOLDER
+
+Each start adds its process id to FOLDER/starts. `append` writes its `key` to FOLDER/receipts before it
+answers; `look` changes nothing and says so; `tick` reports progress every 20 ms and answers only when
+it is cancelled, after it has written its `key` to FOLDER/cancelled. Raw JSON, modern era.
+"""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(sys.argv[1])
+SCHEMA = {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}
+TOOLS = [
+    {"name": "look", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True}},
+    {"name": "append", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": False}},
+    {"name": "tick", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True}},
+]
+TICK_SECONDS = 0.02
+
+speaking = threading.Lock()
+ticking: dict[Any, threading.Event] = {}
+
+
+def say(message: dict[str, Any]) -> None:
+    with speaking:
+        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        sys.stdout.flush()
+
+
+def answer(id: Any, result: dict[str, Any]) -> None:
+    say({"id": id, "result": {**result, "resultType": "complete"}})
+
+
+def write(file: str, line: str) -> None:
+    # One write to a file opened for appending is whole, also when this process is killed after it.
+    descriptor = os.open(FOLDER / file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, line.encode() + b"\n")
+    os.close(descriptor)
+
+
+def tick(id: Any, token: Any, key: str) -> None:
+    steps, ended = 0, ticking[id]
+    while not ended.wait(TICK_SECONDS):
+        steps += 1
+        say({"method": "notifications/progress", "params": {"progressToken": token, "progress": steps}})
+    write("cancelled", key)
+
+
+def call(id: Any, params: dict[str, Any]) -> None:
+    name, key = params["name"], params["arguments"]["key"]
+    if name == "tick":
+        ticking[id] = threading.Event()
+        given = (id, params["_meta"].get("progressToken"), key)
+        threading.Thread(target=tick, args=given, daemon=True).start()
+        return
+    if name == "append":
+        write("receipts", key)
+    answer(id, {"content": [{"type": "text", "text": key}]})
+
+
+write("starts", str(os.getpid()))
+for line in sys.stdin:
+    message = json.loads(line)
+    method, params = message["method"], message.get("params", {})
+    if method == "notifications/cancelled":
+        if params["requestId"] in ticking:
+            ticking[params["requestId"]].set()
+    elif method == "server/discover":
+        about = {"io.modelcontextprotocol/serverInfo": {"name": "ledger", "version": "1"}}
+        answer(
+            message["id"], {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "_meta": about}
+        )
+    elif method == "tools/list":
+        answer(message["id"], {"tools": TOOLS})
+    elif method == "tools/call":
+        call(message["id"], params)
