@@ -18,6 +18,7 @@ from connectors.base import ConfigError, Connector, Context, Link, LinkError, Pe
 from hub.backoff import retry_wait_seconds
 from hub.env import Env
 from hub.errors import UpstreamDown, UpstreamFailed
+from hub.levels import Level
 from hub.model import Call
 from hub.progress import teller
 
@@ -80,6 +81,7 @@ class Berth:
         """When it was last used."""
         self.under_way = 0
         """Requests that run on it."""
+        self.level = Level()
         self._title = f"Server {server!r}"
         self._server = server
         self._env = env

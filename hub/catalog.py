@@ -91,6 +91,8 @@ class Catalog:
     entries: Mapping[Kind, tuple[Entry, ...]] = field(default_factory=lambda: dict.fromkeys(KINDS, ()))
     by_name: Mapping[Kind, Mapping[str, Entry]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     left_out: tuple[LeftOut, ...] = ()
+    moved: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By server: its URIs that agents know by another one, and which."""
 
     @classmethod
     def build(cls, offers: Iterable[Offer], revision: int) -> Catalog:
@@ -106,7 +108,7 @@ class Catalog:
             named = _resolve(found, kind, ordered, left_out)
             entries[kind] = tuple(named.values())
             by_name[kind] = named
-        return cls(revision, entries, by_name, tuple(left_out))
+        return cls(revision, entries, by_name, tuple(left_out), _moved(entries["resource"]))
 
     def find(self, kind: Kind, name: str) -> Entry | None:
         return self.by_name[kind].get(name)
@@ -230,6 +232,14 @@ def _resolve_uris(found: list[Entry]) -> dict[str, Entry]:
             entry = replace(entry, name=uri, definition=definition)
         located[uri] = entry
     return located
+
+
+def _moved(resources: Iterable[Entry]) -> Mapping[str, Mapping[str, str]]:
+    moved: dict[str, dict[str, str]] = {}
+    for entry in resources:
+        if entry.name != entry.own:
+            moved.setdefault(entry.server, {})[entry.own] = entry.name
+    return moved
 
 
 def _resolve_names(found: list[Entry], bare: set[str], left_out: list[LeftOut]) -> dict[str, Entry]:

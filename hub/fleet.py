@@ -20,6 +20,7 @@ from hub.home import Home
 from hub.learn import Known
 from hub.manifest import ServerManifest
 from hub.model import Call, Result
+from hub.moved import outward
 from hub.upstream import Surroundings, Upstream
 
 __all__ = ["Fleet"]
@@ -56,6 +57,7 @@ class Fleet:
         self._save = save
         self._swap = swap
         self._revision = 0
+        self._catalog = Catalog()
         self._scopes: dict[Upstream, anyio.CancelScope] = {}
         self._around = Surroundings(
             env, self._context, anyio.CapacityLimiter(starts_at_once), self._changed, updated, self._keep_line
@@ -67,7 +69,9 @@ class Fleet:
         upstream = self.upstreams.get(call.entry.server)
         if upstream is None:
             raise UpstreamDown(f"Server {call.entry.server!r} has just been removed")
-        return await upstream.send(call)
+        result = await upstream.send(call)
+        moved = self._catalog.moved.get(upstream.name)
+        return result if moved is None else outward(result, moved)
 
     def watch(self, server: str, uri: str) -> Callable[[], None]:
         """Want to hear of a server's resource, which keeps the server up; returns how to stop that.
@@ -129,7 +133,9 @@ class Fleet:
 
     def _rebuild(self) -> None:
         self._revision += 1
-        self._swap(Catalog.build([upstream.offer for upstream in self.upstreams.values()], self._revision))
+        offers = [upstream.offer for upstream in self.upstreams.values()]
+        self._catalog = Catalog.build(offers, self._revision)
+        self._swap(self._catalog)
 
     def _changed(self, upstream: Upstream, known: Known) -> None:
         self._save(upstream.manifest, known)

@@ -12,7 +12,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import anyio
@@ -25,6 +25,7 @@ from hub.env import Env
 from hub.errors import UpstreamDown, UpstreamTimeout
 from hub.hearing import Hearing
 from hub.learn import CHANGES, Known, learn
+from hub.levels import from_level
 from hub.manifest import ServerManifest
 from hub.model import KINDS, Call, Entry, Kind, Notify, Result
 from hub.parking import QUESTION_KINDS, Asked, Parking, plain_answers
@@ -165,15 +166,19 @@ class Upstream:
             for attempt in (1, 2):
                 link = berth.link or await berth.ready(call)
                 try:
+                    notify = call.notify
+                    if call.log_level is not None and notify is not None and not link.peer.modern:
+                        await berth.level.lower(link, call.log_level)
+                        notify = from_level(call.log_level, notify)
                     if link.peer.modern or berth is self.main:
                         return await link.request(
                             call.method,
                             plain_answers(params) if "inputResponses" in params else params,
                             capabilities=dict(call.capabilities),
                             log_level=call.log_level,
-                            on_notify=call.notify,
+                            on_notify=notify,
                         )
-                    return await self._send_parkable(call, params, link)
+                    return await self._send_parkable(replace(call, notify=notify), params, link)
                 except LinkError as error:
                     await berth.again(link, error, attempt)
             raise AssertionError("the second attempt returns or raises")

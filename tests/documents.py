@@ -56,7 +56,8 @@ _VARYING = (
     (re.compile(r"\b[0-9a-f]{40}\b"), "<commit>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"), "<time>"),
     (re.compile(r"(?<![\w.])\d+\.\d+(?=\s*$)"), "<duration>"),
-    (re.compile(r"(127\.0\.0\.1[:\s]+(?:port )?)\d+"), r"\1<port>"),
+    (re.compile(r"(127\.0\.0\.1:)\d+"), r"\1<port>"),
+    (re.compile(r"\b[Pp]ort \d+"), "port <number>"),
     (re.compile(r"[Pp]rocess \d+"), "process <number>"),
     # Winter and summer, weekdays.
     (re.compile(r"\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b"), "<day>"),
@@ -141,8 +142,7 @@ class Console:
         for shown, real in self.known.items():
             command = command.replace(shown, real)
         said = plain(self._type(command), self.home)
-        expected = [line for line in plain(step.output, self.home).splitlines()]
-        found = re.fullmatch(self._pattern(expected), said)
+        found = re.fullmatch(self._pattern(plain(step.output, self.home).splitlines()), said)
         assert found is not None, (
             f"{step.block}: `{step.command}` shows\n{step.output}\nbut it prints\n{said}"
         )

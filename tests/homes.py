@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -224,3 +224,10 @@ async def outcome(client: Client, name: str, arguments: dict[str, Any]) -> Any:
     except MCPError as error:
         return {"code": error.code, "message": str(error)}
     return result.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"meta", "result_type"})
+
+
+async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Return once it holds: for what nobody tells of, as files and the processes of others."""
+    with anyio.fail_after(seconds):
+        while not holds():  # noqa: ASYNC110
+            await anyio.sleep(0.02)

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.homes import (
     Running,
     command,
     done,
+    eventually,
     install,
     make_home,
     need_node,
@@ -180,35 +182,33 @@ async def test_a_call_that_its_agent_cancels_is_cancelled_at_the_server(
 
     async with place.client(wire, mode) as client:
         async with anyio.create_task_group() as tasks:
-
-            async def call() -> None:
-                arguments = {"duration": mark, "steps": mark * 20}
-                await client.call_tool(f"tapped__{LONG}", arguments, progress_callback=tell)
-
-            tasks.start_soon(call)
+            arguments = {"duration": mark, "steps": mark * 20}
+            long = partial(client.call_tool, f"tapped__{LONG}", arguments, progress_callback=tell)
+            tasks.start_soon(long)
             await under_way.wait()
             tasks.cancel_scope.cancel()
-        request = None
-        while request is None or not any(
-            message["method"] == "notifications/cancelled" and message["params"]["requestId"] == request
-            for message in heard(place)
-        ):
-            request = next(
-                message["id"]
-                for message in heard(place)
-                if message["method"] == "tools/call" and message["params"]["arguments"]["duration"] == mark
-            )
-            await anyio.sleep(0.02)  # a file cannot be waited for
-        newest = {"state": "intended"}
-        while newest["state"] == "intended":
-            newest = (await anyio.to_thread.run_sync(newest_call, place.home))[0]
+        await eventually(partial(is_cancelled, place, mark))
+        await eventually(lambda: newest(place)["state"] != "intended")
+        call = newest(place)
         # The tool is not trusted to change nothing: what it did before it was cancelled is not known.
-        assert (newest["tool"], newest["state"], newest["kind"]) == (f"tapped__{LONG}", "unknown", "cancelled")
+        assert (call["tool"], call["state"], call["kind"]) == (f"tapped__{LONG}", "unknown", "cancelled")
 
 
-def newest_call(home: Path) -> Any:
-    return done(home, "calls", "list", "--limit", "1", "--json").json
+def newest(place: Place) -> dict[str, str]:
+    """The newest call in the record."""
+    call: dict[str, str] = done(place.home, "calls", "list", "--limit", "1", "--json").json[0]
+    return call
 
 
-def heard(place: Place) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in place.heard.read_text().splitlines() if line.endswith("}")]
+def is_cancelled(place: Place, duration: int) -> bool:
+    """Whether the server was told so of its call with this duration."""
+    heard = [json.loads(line) for line in place.heard.read_text().splitlines() if line.endswith("}")]
+    calls = [
+        message["id"]
+        for message in heard
+        if message["method"] == "tools/call" and message["params"]["arguments"]["duration"] == duration
+    ]
+    ended = [
+        message["params"]["requestId"] for message in heard if message["method"] == "notifications/cancelled"
+    ]
+    return len(calls) == 1 and calls[0] in ended

@@ -75,17 +75,7 @@ async def test_a_call_leaves_who_what_and_how_long(store: Store, record: Record)
     asked = call(CHANGE, {"name": "git__git_commit", "arguments": {"message": "ü"}}, "git__git_commit")
     assert await record(asked, answers(OK)) is OK
     row = await row_of(store, asked)
-    assert row[:8] == (
-        asked.id,
-        "s1",
-        "me",
-        "t1",
-        "git",
-        "tools/call",
-        "tool",
-        "git__git_commit",
-        "git_commit",
-    )
+    assert row[:8] == (asked.id, "s1", "me", "t1", "git", "tools/call", "git__git_commit", "git_commit")
     assert json.loads(row.params or "") == asked.params
     assert row.params_bytes == len((row.params or "").encode())
     assert json.loads(row.result or "") == OK

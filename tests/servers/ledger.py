@@ -74,7 +74,8 @@ for line in sys.stdin:
     elif method == "server/discover":
         about = {"io.modelcontextprotocol/serverInfo": {"name": "ledger", "version": "1"}}
         answer(
-            message["id"], {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "_meta": about}
+            message["id"],
+            {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "_meta": about},
         )
     elif method == "tools/list":
         answer(message["id"], {"tools": TOOLS})
