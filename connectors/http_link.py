@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -144,9 +144,11 @@ class HttpLink:
             else:
                 lines = ""
             body = jsonrpc.request(waiting.id, method, params)
-            connection = self._calls.take_idle() or await self._calls.acquire()
+            # A stream that lasts as long as the link must not take a call's place.
+            pool = self.side if method == "subscriptions/listen" else self._calls
+            connection = pool.take_idle() or await pool.acquire()
             is_sent = True
-            response = await self._calls.send(connection, self.requests.post(body, lines))
+            response = await pool.send(connection, self.requests.post(body, lines))
             if response.status == 200 and response.stream is None:
                 message = answer_of(response, waiting.id, self.budget)
             else:
@@ -154,7 +156,7 @@ class HttpLink:
         except asyncio.CancelledError:
             if is_sent and not self._modern:
                 cancelled = {"requestId": waiting.id, "reason": "nobody waits for the answer any more"}
-                self._in_background(self._send_quietly, "notifications/cancelled", cancelled)
+                self._tell_in_background("notifications/cancelled", cancelled)
             raise
         finally:
             self.correlation.close(waiting)
@@ -336,7 +338,8 @@ class HttpLink:
                     try:
                         answer["result"] = await asked(method, message.get("params", {}))
                     except RemoteError as error:
-                        answer["error"] = _error_object(error)
+                        data = {} if error.data is None else {"data": error.data}
+                        answer["error"] = {"code": error.code, "message": error.message, **data}
         finally:
             del self._questions[message["id"]]
         if not scope.cancelled_caught:
@@ -355,21 +358,17 @@ class HttpLink:
         response.leave()
         return response
 
-    async def _send_quietly(self, method: str, params: Json) -> None:
-        try:
-            await self._send(method, params)
-        except LinkError:
-            pass  # nobody waits for it
-
-    def _in_background(self, function: Any, *arguments: Any) -> None:
+    def _tell_in_background(self, method: str, params: Json) -> None:
         if self._background < BACKGROUND_MAX and self._over is None:
             self._background += 1
-            self._tasks.start_soon(self._run_bounded, function, *arguments)
+            self._tasks.start_soon(self._tell_quietly, method, params)
 
-    async def _run_bounded(self, function: Any, *arguments: Any) -> None:
+    async def _tell_quietly(self, method: str, params: Json) -> None:
         try:
             with anyio.move_on_after(BACKGROUND_SECONDS):
-                await function(*arguments)
+                await self._send(method, params)
+        except LinkError:
+            pass  # nobody waits for it
         finally:
             self._background -= 1
 
@@ -398,8 +397,3 @@ class HttpLink:
 
 class StreamBroken(LinkError):
     """The connection of an event stream broke."""
-
-
-def _error_object(error: RemoteError) -> Json:
-    described = {"code": error.code, "message": error.message}
-    return described if error.data is None else {**described, "data": error.data}

@@ -178,7 +178,7 @@ class Console:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         more = {"PATH": path, "TERM": "xterm", "COLUMNS": str(COLUMNS)}
         with subprocess.Popen(
-            ["bash", "-c", command], cwd=self.home, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
+            ["bash", "-c", command], cwd=self.home, stdin=slave, stdout=slave, stderr=slave,
             start_new_session=True, env=environment(**more),
         ) as process:  # fmt: skip
             os.close(slave)
@@ -209,7 +209,7 @@ def plain(text: str, home: Path) -> str:
     text = _sequence.sub("", text).replace("\r\n", "\n").replace(str(home), HOME)
     text = text.replace(str(Path(sys.executable).parent), f"{HOME}/.venv/bin")
     lines = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         line = line.rpartition("\r")[2].strip()
         for pattern, same in _VARYING:
             line = pattern.sub(same, line)

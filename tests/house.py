@@ -39,6 +39,7 @@ from hub.settings import Settings
 from hub.store.db import Store
 
 VERSION = "2026-07-28"
+SECONDS_MAX = 20
 SUBSCRIPTION_KEY = "io.modelcontextprotocol/subscriptionId"
 CALL: Json = {"name": "box__echo", "arguments": {}}
 CLIENT = {"name": "tests", "version": "0"}
@@ -241,17 +242,11 @@ async def post(hub: House, http: httpx.AsyncClient, body: Any, **headers: str) -
 
 
 async def raw(hub: House, head: bytes, body: bytes = b"", declared: int | None = None) -> tuple[int, Any]:
-    """The status and JSON that a bare socket gets for `head` and `body`, or for less than is declared."""
+    """The status and JSON that a bare socket gets for `head` and `body`; less of it than declared, perhaps."""
     port = int(hub.url.split(":")[2].removesuffix("/mcp"))
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-        lines = [
-            *head.splitlines(),
-            b"content-length: %d" % (declared or len(body)),
-            b"connection: close",
-            b"",
-            body,
-        ]
-        await stream.send(b"\r\n".join(lines))
+        length = b"content-length: %d" % (declared or len(body))
+        await stream.send(b"\r\n".join([head, length, b"connection: close", b"", body]))
         answer = b"".join([chunk async for chunk in stream])
     start, _, content = answer.partition(b"\r\n\r\n")
     return int(start.split()[1]), json.loads(content)
@@ -282,7 +277,7 @@ GRANTS = {
 async def house(
     path: Path, settings: Settings | None = None, tools: Sequence[Json] = TOOLS
 ) -> AsyncIterator[House]:
-    """A hub that listens on a loopback port until left."""
+    """A hub that listens on a loopback port until left, or for 20 seconds."""
     env = SystemEnv()
     async with Store.open(path / "hub.db", env) as store:
         identities = Identities(store, env)
@@ -311,7 +306,9 @@ async def house(
         it.offer(*tools)
         app = HttpApp(it.front, settings or Settings())
         async with listening(app, listener):
-            yield it
+            # In here, so that what takes too long ends with the house still standing.
+            with anyio.fail_after(SECONDS_MAX):
+                yield it
             it.front.close()
 
 

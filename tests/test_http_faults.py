@@ -10,6 +10,7 @@ import json
 from asyncio import StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from tests.servers.fault_http import (
     Answer,
     Faulty,
     Request,
-    discovered,
     error,
     event,
     http,
@@ -578,15 +578,15 @@ async def test_a_question_that_the_server_takes_back_is_not_answered(room: Room)
     )
 
 
-# Hearing of changes in the modern era.
+# Streams of the modern era.
 
 
-async def test_a_modern_server_is_listened_to_for_what_it_says_may_change(room: Room) -> None:
+async def test_a_stream_of_changes_takes_no_call_s_place_and_says_nothing_of_itself(room: Room) -> None:
+    """`subscriptions/listen` lasts as long as the link: with `concurrent: 1`, calls would wait for ever."""
+
     async def answer(request: Request, writer: StreamWriter) -> None:
-        if request.message["method"] == "server/discover":
-            writer.write(
-                discovered(request, tools={"listChanged": True}, prompts={}, resources={"listChanged": True})
-            )
+        if request.message["method"] == "tools/call":
+            writer.write(http(200, json.dumps(reply(request.message["id"])).encode()))
             return
         meta = {"io.modelcontextprotocol/subscriptionId": request.message["id"]}
         tools = {"method": "notifications/tools/list_changed", "params": {"_meta": meta}}
@@ -595,23 +595,18 @@ async def test_a_modern_server_is_listened_to_for_what_it_says_may_change(room: 
         messages = [{"jsonrpc": "2.0", **each} for each in (acknowledged, tools, resources)]
         writer.write(SSE_HEAD + b"".join(event(message) for message in messages))
 
-    async with linked(room, answer) as (_, server):
-        assert await room.heard("notifications/tools/list_changed") == [{}]
-        assert await room.heard("notifications/resources/list_changed") == [{"_meta": {"x": 1}}]
-        asked = server.of("subscriptions/listen")[0]
-        wanted = {"toolsListChanged": True, "resourcesListChanged": True}
-        assert asked.message["params"]["notifications"] == wanted
-        assert asked.headers["mcp-method"] == "subscriptions/listen"
-    assert [method for method, _ in room.notifications] == [
-        "notifications/tools/list_changed",
-        "notifications/resources/list_changed",
-    ]
-
-
-async def test_a_server_whose_lists_do_not_change_is_not_listened_to(room: Room) -> None:
-    async with linked(room, modern(saying(http(200, json.dumps(reply(2)).encode())))) as (link, server):
-        await link.request("tools/call", CALL)
-        assert server.of("subscriptions/listen") == []
+    got: list[str] = []
+    wanted = {"notifications": {"toolsListChanged": True}}
+    async with linked(room, modern(answer), concurrent_max=1) as (link, server):
+        async with anyio.create_task_group() as tasks:
+            listening = partial(link.request, on_notify=lambda method, _: got.append(method))
+            tasks.start_soon(listening, "subscriptions/listen", wanted)
+            assert await room.heard("notifications/tools/list_changed") == [{}]
+            assert await room.heard("notifications/resources/list_changed") == [{"_meta": {"x": 1}}]
+            assert await link.request("tools/call", CALL) == {}
+            tasks.cancel_scope.cancel()
+        assert server.of("subscriptions/listen")[0].headers["mcp-method"] == "subscriptions/listen"
+    assert got == ["notifications/subscriptions/acknowledged"]
 
 
 async def test_a_call_s_own_stream_gives_the_asker_what_is_its_own_and_the_hub_the_rest(room: Room) -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 
@@ -29,9 +28,8 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[House]:
-    with anyio.fail_after(20):
-        async with house(tmp_path) as it:
-            yield it
+    async with house(tmp_path) as it:
+        yield it
 
 
 @pytest.fixture

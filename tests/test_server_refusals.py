@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 
@@ -46,9 +45,8 @@ async def hub(tmp_path: Path) -> AsyncIterator[House]:
         allowed_origins=("https://console.example",),
         message_bytes_max=300_000,
     )
-    with anyio.fail_after(20):
-        async with house(tmp_path, settings) as it:
-            yield it
+    async with house(tmp_path, settings) as it:
+        yield it
 
 
 @pytest.fixture

@@ -31,9 +31,8 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[House]:
-    with anyio.fail_after(20):
-        async with house(tmp_path) as it:
-            yield it
+    async with house(tmp_path) as it:
+        yield it
 
 
 class Pipe:
