@@ -242,7 +242,7 @@ async def post(hub: House, http: httpx.AsyncClient, body: Any, **headers: str) -
 
 
 async def raw(hub: House, head: bytes, body: bytes = b"", declared: int | None = None) -> tuple[int, Any]:
-    """The status and JSON that a bare socket gets for `head` and `body`; less of it than declared, perhaps."""
+    """The status and JSON that a bare socket gets for `head` and `body`, of which more may be declared."""
     port = int(hub.url.split(":")[2].removesuffix("/mcp"))
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         length = b"content-length: %d" % (declared or len(body))

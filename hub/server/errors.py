@@ -53,7 +53,7 @@ def fault_of(error: Exception, *, modern: bool, method: str = "", params: Json |
     if isinstance(error, RemoteError):
         return _of_remote(error, modern)
     if isinstance(error, NotFound):
-        return _unknown(method, params or {}, modern)
+        return _unknown(error, method, params or {}, modern)
     if isinstance(error, InvalidParams):
         return Fault(INVALID_PARAMS, str(error))
     if isinstance(error, Unauthorized):
@@ -80,8 +80,10 @@ def _of_remote(error: RemoteError, modern: bool) -> Fault:
     return Fault(code, error.message, error.data)
 
 
-def _unknown(method: str, params: Json, modern: bool) -> Fault:
+def _unknown(error: NotFound, method: str, params: Json, modern: bool) -> Fault:
     if method == "resources/read":
         code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
         return Fault(code, "Resource not found", {"uri": params.get("uri")})
-    return Fault(INVALID_PARAMS, f"Unknown {_KIND_WORDS.get(method, 'entry')}: {params.get('name')}")
+    if method in _KIND_WORDS:
+        return Fault(INVALID_PARAMS, f"Unknown {_KIND_WORDS[method]}: {params.get('name')}")
+    return Fault(INVALID_PARAMS, str(error))

@@ -102,10 +102,7 @@ async def _list(front: Front, caller: Caller, method: str, params: Json, notify:
 
 
 async def _use(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> bytes:
-    """Use an entry: `tools/call`, `resources/read`, `prompts/get`."""
-    key = "uri" if method == "resources/read" else "name"
-    if type(params.get(key)) is not str:
-        raise Fault(INVALID_PARAMS, f"Invalid params: '{key}' must be a string")
+    """Use an entry: `tools/call`, `resources/read`, `prompts/get`, `completion/complete`."""
     arguments = params.get("arguments")
     if arguments is not None and type(arguments) is not dict:
         raise Fault(INVALID_PARAMS, "Invalid params: 'arguments' must be an object")
@@ -117,6 +114,7 @@ async def _use(front: Front, caller: Caller, method: str, params: Json, notify: 
         method,
         inner,
         capabilities=caller.capabilities,
+        modern=caller.modern,
         log_level=caller.log_level,
         notify=notify,
     )
