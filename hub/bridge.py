@@ -25,26 +25,41 @@ def bridge(home: Home, agent: str) -> bool:
     """Be the pipe between a client on stdin and stdout, and the hub that runs for `home`.
 
     Returns:
-        True when the stream has ended; False where no hub runs (then nothing has been read).
+        True when the client has closed its end; False where no hub runs, or one that is just ending
+        (then nothing has been read).
 
     Raises:
-        Failure: the hub does not take the agent.
+        Failure: the hub does not take the agent, or has ended while the client was there.
     """
     try:
         hub = connect_to(home.stdio_socket)
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     with hub:
+        if not _is_taken(hub, agent):
+            return False
         hub.settimeout(None)
-        hub.sendall(json.dumps({"agent": agent}).encode() + b"\n")
         ended = threading.Event()
         threading.Thread(target=_pump_in, args=(hub, ended), daemon=True).start()
-        if not _pump_out(hub) and not ended.is_set():
-            raise Failure(
-                "unauthorized",
-                f"The running hub did not take agent {agent!r}.",
-                "`hub agents list` shows the agents there are; what `hub serve` wrote says why.",
-            )
+        _pump_out(hub)
+        if not ended.is_set():
+            raise Failure("home", "The hub has ended.", "Connect again: the next to connect starts another.")
+    return True
+
+
+def _is_taken(hub: socket.socket, agent: str) -> bool:
+    """Say who asks; whether the hub answered. Raises `Failure` where it says no."""
+    answer = b""
+    with suppress(ConnectionResetError, BrokenPipeError):
+        hub.sendall(json.dumps({"agent": agent}).encode() + b"\n")
+        # Nothing follows the answer before the hub has been asked something.
+        while not answer.endswith(b"\n") and (chunk := hub.recv(_CHUNK_BYTES)):
+            answer += chunk
+    if not answer.endswith(b"\n"):
+        return False
+    error = json.loads(answer).get("error")
+    if error is not None:
+        raise Failure("unauthorized", error, "`hub agents list` shows the agents there are.")
     return True
 
 
@@ -58,12 +73,9 @@ def _pump_in(hub: socket.socket, ended: threading.Event) -> None:
         hub.shutdown(socket.SHUT_WR)
 
 
-def _pump_out(hub: socket.socket) -> bool:
-    """Whether anything came before the hub closed the stream, or the client its end."""
-    target, came = sys.stdout.fileno(), False
+def _pump_out(hub: socket.socket) -> None:
+    target = sys.stdout.fileno()
     with suppress(ConnectionResetError, BrokenPipeError):
         while chunk := hub.recv(_CHUNK_BYTES):
-            came = True
             while chunk:
                 chunk = chunk[os.write(target, chunk) :]
-    return came

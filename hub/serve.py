@@ -15,7 +15,7 @@ import anyio
 import uvicorn
 from anyio.abc import SocketStream
 
-from connectors.jsonrpc import Budget, Malformed, parse
+from connectors.jsonrpc import Budget, Malformed, encode, parse
 from hub.admin import Admin
 from hub.app import App, open_app
 from hub.errors import HomeError, HubError
@@ -171,9 +171,9 @@ async def _unix_listener(path: Path) -> AsyncIterator[socket.socket]:
 
 
 async def _serve_bridges(path: Path, app: App, front: Front) -> None:
-    """Each connection says `{"agent": NAME}` in one line, then speaks MCP as on stdio.
+    """Each connection says `{"agent": NAME}` in one line, is answered in one, then speaks MCP as on stdio.
 
-    Who may open the socket is the hub's owner: the operating system says so.
+    The answer is `{"agent": NAME}`, or `{"error": SENTENCE}` and the end. Who may open the socket is the hub's owner: the operating system says so.
     """
     path.unlink(missing_ok=True)
     listener = await anyio.create_unix_listener(path, mode=0o600)
@@ -183,8 +183,13 @@ async def _serve_bridges(path: Path, app: App, front: Front) -> None:
             try:
                 rest, agent = await _hello(stream, app)
             except (HubError, Malformed, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-                log.warning("a bridge was refused: %s", str(error) or type(error).__name__)
+                sentence = str(error) or type(error).__name__
+                log.warning("a bridge was refused: %s", sentence)
+                with suppress(anyio.BrokenResourceError):
+                    await stream.send(encode({"error": sentence}) + b"\n")
                 return
+            with suppress(anyio.BrokenResourceError):
+                await stream.send(encode({"agent": agent.name}) + b"\n")
             await serve_stream(front, agent, stream.receive, stream.send, first=rest)
 
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from pydantic_ai import Agent
 from pydantic_ai.mcp import MCPToolset, load_mcp_toolsets
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.toolsets import AbstractToolset
 
 from tests.commands import SECONDS
 from tests.homes import Running, done, install, make_home, running, stdio
@@ -36,10 +38,10 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    install("time", "git")
-    home = make_home(tmp_path_factory.mktemp("place") / "home", "time", "git", "notes")
+    install("time")
+    home = make_home(tmp_path_factory.mktemp("place") / "home", "time", "notes")
     with running(home) as hub:
-        for name in ("time", "git", "notes"):
+        for name in ("time", "notes"):
             hub.until(f"{name}: ready")
         yield Place(hub, home)
 
@@ -66,7 +68,7 @@ class Model:
         )
 
 
-async def work(place: Place, toolset: MCPToolset, model: Model, agent: str) -> None:
+async def work(place: Place, toolset: AbstractToolset[Any], model: Model, agent: str) -> None:
     """One run of an agent, which calls two tools of two servers in one turn."""
     with anyio.fail_after(SECONDS):
         async with Agent(FunctionModel(model), toolsets=[toolset]) as worker:
@@ -100,9 +102,11 @@ async def test_over_stdio_by_its_name_it_sees_what_it_was_granted_and_uses_it(
 
 @pytest.mark.parametrize("form", [[], ["--stdio"]])
 async def test_the_configuration_that_the_hub_prints_works_as_it_is(
-    place: Place, tmp_path: Path, form: list[str], monkeypatch: pytest.MonkeyPatch
+    place: Place, tmp_path: Path, form: list[str]
 ) -> None:
-    file = tmp_path / "mcp.json"
+    file, model = tmp_path / "mcp.json", Model("hub_")
     file.write_text(done(place.home, "agents", "show", "me", "--config", *form).out)
     (toolset,) = load_mcp_toolsets(file)
-    print(toolset)
+    await work(place, toolset, model, "me")
+    (offered,) = model.offered
+    assert len(offered) == 5 and {f"hub_{name}" for name in GRANTED} < set(offered)

@@ -6,8 +6,6 @@ there is then the hub's. Each test is one selection of the suite, a few seconds 
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import AsyncIterator
 
@@ -17,12 +15,12 @@ from tests.conformance import (
     SELECTIONS,
     Selection,
     Suite,
-    find_suite,
     run_suite,
     running_everything,
     suite_of,
     table,
 )
+from tests.conftest import Direct
 
 pytestmark = [pytest.mark.anyio, pytest.mark.conformance]
 
@@ -41,14 +39,6 @@ FEWEST_CHECKS = {
 """How many checks pass at this version of the suite: what silently does not run is a failure too."""
 
 
-@pytest.fixture(scope="module")
-def suite() -> Suite:
-    """The installed suite. Without npm there is none: skipped on a desk, a failure in CI."""
-    if shutil.which("npm") is None and not os.environ.get("CI"):
-        pytest.skip("npm was not found on PATH")
-    return find_suite()
-
-
 @pytest.fixture
 async def everything() -> AsyncIterator[str]:
     async with running_everything() as url:
@@ -56,11 +46,9 @@ async def everything() -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("selection", SELECTIONS, ids=lambda selection: selection.name)
-async def test_the_everything_server_passes_the_suite(
-    suite: Suite, everything: str, selection: Selection
-) -> None:
+async def test_the_everything_server_passes_the_suite(direct: Direct, selection: Selection) -> None:
     """Ours: a check may fail only with a reason in `KNOWN_FAILURES`, and none may go missing."""
-    outcome = await run_suite(suite, selection, everything)
+    outcome = await direct.outcome(selection)
     sys.stdout.write(table([outcome]))
     unexplained = [check for check in outcome.failures if (check.scenario, check.id) not in KNOWN_FAILURES]
     assert not unexplained, table([outcome])

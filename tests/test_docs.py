@@ -76,7 +76,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     install("everything", "filesystem", "git", "time")
     home = make_home(tmp_path_factory.mktemp("docs") / "home", *SERVERS)
     identity = {f"GIT_{who}_{what}": "Ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "A first look"]):
+    for command in (["init", "-q"], ["commit", "-q", "--no-gpg-sign", "--allow-empty", "-m", "A first look"]):
         subprocess.run(["git", *command], cwd=home, check=True, env={**os.environ, **identity}, timeout=10)
     with pytest.MonkeyPatch.context() as patch:
         # As people start it, so that what it says of itself is what they read.
