@@ -49,6 +49,9 @@ _WATCH_STEP_MS = 20
 _WATCH_DEBOUNCE_MS = 60
 """A saved manifest counts within about a tenth of a second."""
 
+_SETTLE_SECONDS = 5.0
+"""Clients give a server ten seconds and more to begin."""
+
 
 class App:
     """Everything that runs, by name."""
@@ -155,6 +158,17 @@ class App:
         trouble = self.store.trouble is not None
         status = "store cannot write" if trouble else "ready" if ready else "starting"
         return ready and not trouble, {"status": status, "servers": counts}
+
+    async def settle(self) -> None:
+        """Wait, at most five seconds, until every server has been learnt once or has failed.
+
+        For an agent on stdio, which may be there before its hub is: many list what there is once,
+        at their start, and never look again. Where all is remembered nothing is waited for.
+        """
+        with anyio.move_on_after(_SETTLE_SECONDS):
+            for upstream in list(self.fleet.upstreams.values()):
+                while not upstream.settled:
+                    await upstream.moved()
 
     def instructions(self, agent: Agent) -> str | None:
         """What the servers that this agent may use say about their use, by server name."""

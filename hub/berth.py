@@ -49,6 +49,7 @@ class Berth:
         context: Callable[[], Context],
         starts: anyio.CapacityLimiter,
         *,
+        may_ask: bool,
         connect_seconds: float,
         idle_seconds: float,
         last_words: Callable[[], str],
@@ -61,6 +62,7 @@ class Berth:
             server: Its name, for messages.
             context: Makes the connector's context, anew for each start. May raise `ConfigError`.
             starts: How many servers may be starting at once.
+            may_ask: Whether the server was told that its client can be asked.
             idle_seconds: After how long without a request it is ended; `inf` for never.
             last_words: What its process last wrote for people, as the end of a sentence.
             always: Whether it is wanted without anybody asking for it.
@@ -81,6 +83,7 @@ class Berth:
         """When it was last used."""
         self.under_way = 0
         """Requests that run on it."""
+        self.may_ask = may_ask
         self.level = Level()
         self._title = f"Server {server!r}"
         self._server = server

@@ -29,7 +29,7 @@ def bridge(home: Home, agent: str) -> bool:
         (then nothing has been read).
 
     Raises:
-        Failure: the hub does not take the agent, or has ended while the client was there.
+        Failure: the hub does not take the agent, or closed the stream while the client was there.
     """
     try:
         hub = connect_to(home.stdio_socket)
@@ -41,9 +41,12 @@ def bridge(home: Home, agent: str) -> bool:
         hub.settimeout(None)
         ended = threading.Event()
         threading.Thread(target=_pump_in, args=(hub, ended), daemon=True).start()
-        _pump_out(hub)
-        if not ended.is_set():
-            raise Failure("home", "The hub has ended.", "Connect again: the next to connect starts another.")
+        if _pump_out(hub) and not ended.is_set():
+            raise Failure(
+                "home",
+                f"The hub closed the connection: it has ended, or does not take agent {agent!r} any longer.",
+                "Connect again; where no hub runs, the first to connect becomes it.",
+            )
     return True
 
 
@@ -73,9 +76,14 @@ def _pump_in(hub: socket.socket, ended: threading.Event) -> None:
         hub.shutdown(socket.SHUT_WR)
 
 
-def _pump_out(hub: socket.socket) -> None:
+def _pump_out(hub: socket.socket) -> bool:
+    """Whether it was the hub that closed the stream; else the client takes no more."""
     target = sys.stdout.fileno()
-    with suppress(ConnectionResetError, BrokenPipeError):
+    with suppress(ConnectionResetError):
         while chunk := hub.recv(_CHUNK_BYTES):
             while chunk:
-                chunk = chunk[os.write(target, chunk) :]
+                try:
+                    chunk = chunk[os.write(target, chunk) :]
+                except BrokenPipeError:
+                    return False
+    return True

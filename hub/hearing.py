@@ -1,8 +1,10 @@
-"""Hears what one server says of itself: that its lists changed, or a resource that somebody watches.
+"""Hears on one link what a server says of itself: that its lists changed, or a resource that somebody watches.
 
 A modern server says so on a `subscriptions/listen` stream, which names what is wanted: when that
-changes, a new stream is opened before the old one is left, so that nothing is missed between. A
-server of the older era says list changes by itself, and is asked for each resource.
+changes, a new stream stands before the old one is left, so that nothing is missed between. A
+server of the older era says list changes by itself, and is asked for each resource. Wherever
+something may have been missed, it counts as changed. Whoever wants and stops wanting, again and
+again, costs a server a few requests a second at most.
 
 Source: specification 2026-07-28, basic/patterns/subscriptions; 2025-11-25, server/resources.
 """
@@ -10,147 +12,308 @@ Source: specification 2026-07-28, basic/patterns/subscriptions; 2025-11-25, serv
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import anyio
 
-from connectors.base import Json, Link, LinkError, RemoteError
+from connectors.base import SUBSCRIPTION_ID_KEY, Json, Link, LinkError, RemoteError
+from connectors.jsonrpc import METHOD_NOT_FOUND
+from hub.backoff import retry_wait_seconds
 from hub.env import Env
+from hub.errors import InvalidParams, UpstreamDown
+from hub.learn import CHANGES
+from hub.model import Kind
+from hub.watching import Watching
 
-__all__ = ["WATCHED_MAX", "Hearing"]
+__all__ = ["PAUSE_SECONDS", "WATCHED_MAX", "Hearing", "can_tell"]
 
 log = logging.getLogger(__name__)
 
 WATCHED_MAX: Final = 10_000
-"""How many resources of one server may be watched."""
-_WAIT_SECONDS: Final = 1.0
-_WAIT_SECONDS_MAX: Final = 60.0
+"""How many resources may be watched on one link."""
+PAUSE_SECONDS: Final = 0.25
+"""At least this long between two changes of what a server is asked to tell."""
+
+_ANSWER_SECONDS: Final = 10.0
+"""How long a server may take to acknowledge."""
+_RETRY_SECONDS_MAX: Final = 60.0
+_STEADY_SECONDS: Final = 60.0
+"""A stream that stood so long was no failure."""
+_AT_ONCE: Final = 16
+_DEPTH_MAX: Final = 64
+"""How far up from an updated URI a watched one is looked for."""
+_UPDATED: Final = "notifications/resources/updated"
+_ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 _LISTS: Final = ("tools", "prompts", "resources")
 
 
+class _Stream:
+    """One `subscriptions/listen`, opened again whenever it breaks."""
+
+    def __init__(self, wanted: Json) -> None:
+        self.wanted = wanted
+        self.scope = anyio.CancelScope()
+        self.heard = anyio.Event()
+        """Set once it stands, or has failed once."""
+        self.uris: frozenset[str] = frozenset()
+        """What it tells of while it stands."""
+        self.lists: frozenset[str] = frozenset()
+
+
 class Hearing:
-    def __init__(self, server: str, env: Env, missed: Callable[[], None]) -> None:
+    def __init__(self, server: str, env: Env, stale: Callable[[Iterable[Kind]], None] | None) -> None:
         """
         Args:
-            missed: Called when changes may have been missed: the stream was away for a while.
+            stale: Told which lists may have changed; `None` where others look after the lists.
         """
         self._server = server
         self._env = env
-        self._missed = missed
-        self._watched: Counter[str] = Counter()
+        self._stale = stale
+        self._watched: dict[str, set[Watching]] = {}
+        self._standing: set[str] = set()
+        """The URIs that an older server was asked for and has agreed to, on the link of now."""
+        self._streams: list[_Stream] = []
         self._changed = anyio.Event()
 
     def __bool__(self) -> bool:
+        """Whether anybody watches a resource."""
         return bool(self._watched)
 
-    def watch(self, uri: str) -> Callable[[], None]:
-        """Want to hear of a resource, by the URI that the server knows; returns how to stop that."""
-        self._watched[uri] += 1
-        if self._watched[uri] == 1:
+    def watch(self, watching: Watching) -> None:
+        """See to it, until it is released.
+
+        Raises:
+            UpstreamDown: too much is watched already.
+        """
+        uri = watching.uri
+        if uri not in self._watched and len(self._watched) >= WATCHED_MAX:
+            raise UpstreamDown(f"Server {self._server!r} has too many resources that are watched")
+        self._watched.setdefault(uri, set()).add(watching)
+        watching.held(lambda: self._leave(watching))
+        if uri in self._covered:
+            watching.confirm()
+        else:
             self._change()
-        released = False
 
-        def release() -> None:
-            nonlocal released
-            if released:
-                return
-            released = True
-            self._watched[uri] -= 1
-            if not self._watched[uri]:
-                del self._watched[uri]
+    def hear(self, method: str, params: Json) -> None:
+        """What the server says on this link, to no request of ours."""
+        kinds = CHANGES.get(method)
+        if kinds is not None:
+            if self._stale is not None:
+                self._stale(kinds)
+        elif method == _UPDATED:
+            uri = params.get("uri")
+            if type(uri) is str:
+                self._tell(uri, params)
+            elif uri is None:
+                # Our own link says so after a gap.
+                self._standing.clear()
                 self._change()
-
-        return release
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._watched) >= WATCHED_MAX
 
     async def attend(self, link: Link) -> None:
         """Listen on a link for as long as it is up. Never ends it by itself."""
-        if link.peer.modern:
-            await self._listen(link)
-        elif _has(link, "resources", "subscribe"):
-            await self._subscribe(link)
+        self._standing.clear()
+        try:
+            if link.peer.modern:
+                await self._listen(link)
+            elif can_tell(link.peer.capabilities):
+                await self._subscribe(link)
+        finally:
+            self._standing.clear()
+            self._streams.clear()
+
+    @property
+    def _covered(self) -> set[str]:
+        """What the server tells of now."""
+        return self._standing.union(*(stream.uris for stream in self._streams))
+
+    def _leave(self, watching: Watching) -> None:
+        others = self._watched.get(watching.uri, set())
+        others.discard(watching)
+        if not others:
+            self._watched.pop(watching.uri, None)
+            self._change()
 
     def _change(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
+    def _tell(self, uri: str, params: Json) -> None:
+        """An update concerns whoever watches the URI, or one that it is below."""
+        above = uri
+        for _ in range(_DEPTH_MAX):
+            for watching in [*self._watched.get(above, ())]:
+                watching.tell(uri, params)
+            slash = above.rfind("/")
+            if slash <= 0:
+                return
+            above = above[:slash] if above.endswith("/") else above[: slash + 1]
+
+    def _confirm(self, uris: Iterable[str]) -> None:
+        for uri in uris:
+            for watching in [*self._watched.get(uri, ())]:
+                watching.confirm()
+
+    def _refuse(self, uris: Iterable[str], problem: Exception) -> None:
+        for uri in uris:
+            for watching in [*self._watched.get(uri, ())]:
+                watching.fail(problem)
+
+    # A modern server
+
     async def _listen(self, link: Link) -> None:
         async with anyio.create_task_group() as tasks:
-            before: anyio.CancelScope | None = None
+            stream: _Stream | None = None
             while True:
-                changed = self._changed
-                wanted = self._wanted(link)
-                if wanted:
-                    scope, heard = anyio.CancelScope(), anyio.Event()
-                    tasks.start_soon(self._keep_listening, link, wanted, scope, heard)
-                    await heard.wait()
-                else:
-                    scope = None
-                if before is not None:
-                    before.cancel()
-                before = scope
+                changed, wanted = self._changed, self._wanted(link)
+                if stream is None or wanted != stream.wanted:
+                    before, stream = stream, None
+                    if wanted:
+                        stream = _Stream(wanted)
+                        tasks.start_soon(self._keep_listening, link, stream)
+                        with anyio.move_on_after(_ANSWER_SECONDS):
+                            await stream.heard.wait()
+                    if before is not None:
+                        before.scope.cancel()
+                await anyio.sleep(PAUSE_SECONDS)
                 await changed.wait()
 
     def _wanted(self, link: Link) -> Json:
         """The filter of a stream: what the server says that it can say, and somebody wants to hear."""
-        wanted: Json = {f"{kind}ListChanged": True for kind in _LISTS if _has(link, kind, "listChanged")}
-        if self._watched and _has(link, "resources", "subscribe"):
+        wanted: Json = {}
+        if self._stale is not None:
+            wanted = {f"{kind}ListChanged": True for kind in _LISTS if _says(link, kind, "listChanged")}
+        if self._watched and can_tell(link.peer.capabilities):
             wanted["resourceSubscriptions"] = sorted(self._watched)
         return wanted
 
-    async def _keep_listening(
-        self, link: Link, wanted: Json, scope: anyio.CancelScope, heard: anyio.Event
-    ) -> None:
-        """One stream, opened again whenever it ends; `heard` is set once it stands or has failed once."""
-
+    async def _keep_listening(self, link: Link, stream: _Stream) -> None:
         def on_notify(method: str, params: Json) -> None:
-            if method == "notifications/subscriptions/acknowledged":
-                if heard.is_set():
-                    self._missed()
-                heard.set()
+            if method == _ACKNOWLEDGED:
+                self._acknowledged(stream, params)
+            else:
+                self.hear(method, _plain(params))
 
-        wait = _WAIT_SECONDS
-        with scope:
-            while not link.closed:
-                began = self._env.monotonic()
-                try:
-                    await link.request("subscriptions/listen", {"notifications": wanted}, on_notify=on_notify)
-                except RemoteError as error:
-                    log.info("%s: it does not say when it changes: %s", self._server, error)
-                    heard.set()
-                    return
-                except LinkError as error:
-                    log.info("%s: its stream of changes ended: %s", self._server, error)
-                heard.set()
-                lasted = self._env.monotonic() - began
-                wait = _WAIT_SECONDS if lasted > _WAIT_SECONDS_MAX else min(wait * 2, _WAIT_SECONDS_MAX)
-                await anyio.sleep(wait)
-        heard.set()
+        failures = 0
+        with stream.scope:
+            try:
+                while not link.closed:
+                    began = self._env.monotonic()
+                    try:
+                        wanted = {"notifications": stream.wanted}
+                        await link.request("subscriptions/listen", wanted, on_notify=on_notify)
+                    except RemoteError as error:
+                        log.info("%s: it does not say when it changes: %s", self._server, error)
+                        self._refuse(stream.wanted.get("resourceSubscriptions", ()), error)
+                        if error.code == METHOD_NOT_FOUND:
+                            return
+                    except LinkError as error:
+                        log.info("%s: its stream of changes ended: %s", self._server, error)
+                    self._fallen(stream)
+                    stream.heard.set()
+                    failures = 0 if self._env.monotonic() - began > _STEADY_SECONDS else failures + 1
+                    await anyio.sleep(self._wait_seconds(failures))
+            finally:
+                self._fallen(stream)
+                stream.heard.set()
+
+    def _acknowledged(self, stream: _Stream, params: Json) -> None:
+        """The stream stands. What no stream told of until now may have changed meanwhile."""
+        agreed = params.get("notifications")
+        agreed = agreed if type(agreed) is dict else {}
+        asked: list[str] = stream.wanted.get("resourceSubscriptions", [])
+        given = agreed.get("resourceSubscriptions")
+        uris = frozenset(asked).intersection(
+            [uri for uri in given if type(uri) is str] if type(given) is list else ()
+        )
+        lists = frozenset(kind for kind in _LISTS if agreed.get(f"{kind}ListChanged") is True)
+        news = uris - self._covered
+        unheard = lists.difference(*(other.lists for other in self._streams))
+        stream.uris, stream.lists = uris, lists
+        if stream not in self._streams:
+            self._streams.append(stream)
+        self._confirm(news)
+        self._refuse(set(asked) - uris, _not_told(self._server))
+        if self._stale is not None:
+            for kind in sorted(unheard):
+                self._stale(CHANGES[f"notifications/{kind}/list_changed"])
+        stream.heard.set()
+
+    def _fallen(self, stream: _Stream) -> None:
+        if stream in self._streams:
+            self._streams.remove(stream)
+        stream.uris = stream.lists = frozenset()
+
+    # A server of the older era
 
     async def _subscribe(self, link: Link) -> None:
         asked: set[str] = set()
+        failures = 0
         while True:
-            changed = self._changed
-            wanted = set(self._watched)
-            for uri in sorted(wanted - asked):
-                await self._say(link, "resources/subscribe", uri)
-            for uri in sorted(asked - wanted):
-                await self._say(link, "resources/unsubscribe", uri)
+            changed, wanted = self._changed, set(self._watched)
+            limiter, failed = anyio.CapacityLimiter(_AT_ONCE), list[str]()
+            async with anyio.create_task_group() as tasks:
+                for uri in sorted(asked - wanted):
+                    tasks.start_soon(self._unsubscribe_from, link, uri, limiter)
+                for uri in sorted(wanted - self._standing):
+                    tasks.start_soon(self._subscribe_to, link, uri, limiter, failed)
             asked = wanted
-            await changed.wait()
+            failures = failures + 1 if failed else 0
+            await anyio.sleep(PAUSE_SECONDS)
+            with anyio.move_on_after(self._wait_seconds(failures)) if failed else anyio.CancelScope():
+                await changed.wait()
 
-    async def _say(self, link: Link, method: str, uri: str) -> None:
+    async def _subscribe_to(
+        self, link: Link, uri: str, limiter: anyio.CapacityLimiter, failed: list[str]
+    ) -> None:
         try:
-            await link.request(method, {"uri": uri})
-        except (RemoteError, LinkError) as error:
-            log.info("%s: %s was refused: %s", self._server, method, error)
+            async with limiter:
+                with anyio.fail_after(_ANSWER_SECONDS):
+                    await link.request("resources/subscribe", {"uri": uri})
+        except RemoteError as error:
+            # Asked again on the next link only.
+            self._refuse([uri], error)
+        except (LinkError, TimeoutError) as error:
+            log.info("%s: it could not be asked for changes of a resource: %s", self._server, error)
+            failed.append(uri)
+            return
+        else:
+            self._confirm([uri])
+        self._standing.add(uri)
+
+    async def _unsubscribe_from(self, link: Link, uri: str, limiter: anyio.CapacityLimiter) -> None:
+        self._standing.discard(uri)
+        try:
+            async with limiter:
+                with anyio.fail_after(_ANSWER_SECONDS):
+                    await link.request("resources/unsubscribe", {"uri": uri})
+        except (RemoteError, LinkError, TimeoutError) as error:
+            log.info("%s: it goes on telling of a resource: %s", self._server, error)
+
+    def _wait_seconds(self, failures: int) -> float:
+        return retry_wait_seconds(failures, self._env.random_bytes(8), cap=_RETRY_SECONDS_MAX)
 
 
-def _has(link: Link, capability: str, detail: str) -> bool:
+def can_tell(capabilities: Json) -> bool:
+    """Whether a server says that it can tell of changes of a resource."""
+    said = capabilities.get("resources")
+    return isinstance(said, dict) and said.get("subscribe") is True
+
+
+def _says(link: Link, capability: str, detail: str) -> bool:
     said = link.peer.capabilities.get(capability)
     return isinstance(said, dict) and said.get(detail) is True
+
+
+def _not_told(server: str) -> InvalidParams:
+    return InvalidParams(f"Server {server!r} does not tell of changes of this resource")
+
+
+def _plain(params: Json) -> Json:
+    """Without the stream's own mark, which tells agents nothing."""
+    meta = params.get("_meta")
+    if type(meta) is not dict or SUBSCRIPTION_ID_KEY not in meta:
+        return params
+    kept = {key: value for key, value in meta.items() if key != SUBSCRIPTION_ID_KEY}
+    return {**params, "_meta": kept} if kept else {key: params[key] for key in params if key != "_meta"}

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,14 @@ async def serve(
     try:
         async with open_app(home, settings) as app:
             front = Front(
-                app.hub, app.identities, app.sessions, ready=app.ready, instructions=app.instructions
+                app.hub,
+                app.identities,
+                app.sessions,
+                ready=app.ready,
+                instructions=app.instructions,
+                message_bytes_max=settings.message_bytes_max,
             )
+            ending = anyio.Event()
             http = _server(HttpApp(front, settings), settings)
             host, port = listener.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
@@ -64,10 +70,11 @@ async def serve(
             async with anyio.create_task_group() as tasks, _unix_listener(home.admin_socket) as people:
                 tasks.start_soon(http.serve, [listener])
                 tasks.start_soon(admin.serve, [people])
-                tasks.start_soon(_serve_bridges, home.stdio_socket, app, front)
+                tasks.start_soon(_serve_bridges, home.stdio_socket, app, front, ending)
                 tasks.start_soon(app.watch)
                 announce(app, url)
                 await _until_told(app, front, attached)
+                ending.set()
                 front.close()
                 http.should_exit = admin.should_exit = True
                 with anyio.move_on_after(settings.grace):
@@ -170,10 +177,12 @@ async def _unix_listener(path: Path) -> AsyncIterator[socket.socket]:
         path.unlink(missing_ok=True)
 
 
-async def _serve_bridges(path: Path, app: App, front: Front) -> None:
+async def _serve_bridges(path: Path, app: App, front: Front, ending: anyio.Event) -> None:
     """Each connection says `{"agent": NAME}` in one line, is answered in one, then speaks MCP as on stdio.
 
-    The answer is `{"agent": NAME}`, or `{"error": SENTENCE}` and the end. Who may open the socket is the hub's owner: the operating system says so.
+    The answer is `{"agent": NAME}`, or `{"error": SENTENCE}` and the end, or nothing where this hub
+    is ending: whoever asked may be the next hub then. Who may open the socket is the hub's owner: the
+    operating system says so.
     """
     path.unlink(missing_ok=True)
     listener = await anyio.create_unix_listener(path, mode=0o600)
@@ -188,12 +197,16 @@ async def _serve_bridges(path: Path, app: App, front: Front) -> None:
                 with suppress(anyio.BrokenResourceError):
                     await stream.send(encode({"error": sentence}) + b"\n")
                 return
+            if ending.is_set():
+                return
             with suppress(anyio.BrokenResourceError):
                 await stream.send(encode({"agent": agent.name}) + b"\n")
+            await app.settle()
             await serve_stream(front, agent, stream.receive, stream.send, first=rest)
 
     try:
-        await listener.serve(bridge)
+        async with listener:
+            await listener.serve(bridge)
     finally:
         path.unlink(missing_ok=True)
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_on_http", "serve_on_stdio"]
 
-_RACE_SECONDS = 10.0
+_RACE_SECONDS = 20.0
+"""How long to wait for a hub that begins, or for one that ends (`grace` and its servers' end)."""
 _RACE_STEP_SECONDS = 0.05
 _LOOK_SECONDS = 0.25
 
@@ -123,4 +124,6 @@ async def _watch(app: App, front: Front, *, tell: Callable[[str, str], None]) ->
 async def _speak(app: App, front: Front, *, name: str) -> None:
     from hub.server.stdio import serve_stdio
 
-    await serve_stdio(front, app.identities.local(name))
+    agent = app.identities.local(name)
+    await app.settle()
+    await serve_stdio(front, agent)

@@ -170,7 +170,7 @@ class Upstream:
                     if call.log_level is not None and notify is not None and not link.peer.modern:
                         await berth.level.lower(link, call.log_level)
                         notify = from_level(call.log_level, notify)
-                    if link.peer.modern or berth is self.main:
+                    if link.peer.modern or not berth.may_ask:
                         return await link.request(
                             call.method,
                             plain_answers(params) if "inputResponses" in params else params,
@@ -280,6 +280,7 @@ class Upstream:
             connector,
             context,
             self._around.starts,
+            may_ask=bool(capabilities),
             connect_seconds=limits.connect,
             idle_seconds=idle,
             last_words=self._last_words,

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import httpx2
+import pytest
 import uvicorn
 from mcp import Client
 from mcp.client.client import ConnectMode
@@ -266,6 +268,21 @@ async def events(answer: httpx.Response) -> AsyncIterator[Any]:
             yield json.loads(line[6:])
 
 
+def in_time(request: pytest.FixtureRequest) -> None:
+    """Bound the test itself, so that the fixtures it uses still end in order when it hangs.
+
+    A cancel scope in a fixture would end the task that all fixtures are to be left in.
+    """
+    test = request.node.obj
+
+    @wraps(test)
+    async def bounded(*arguments: Any, **fixtures: Any) -> None:
+        with anyio.fail_after(SECONDS_MAX):
+            await test(*arguments, **fixtures)
+
+    request.node.obj = bounded
+
+
 GRANTS = {
     "me": Grants("me.yaml", may=(Rule("may[0]", ("*",), 3),), never=(Rule("never[0]", ("box__secret",), 4),)),
     "other": Grants("other.yaml", may=(Rule("may[0]", ("box__secret", "box__echo"), 3),)),
@@ -277,7 +294,7 @@ GRANTS = {
 async def house(
     path: Path, settings: Settings | None = None, tools: Sequence[Json] = TOOLS
 ) -> AsyncIterator[House]:
-    """A hub that listens on a loopback port until left, or for 20 seconds."""
+    """A hub that listens on a loopback port until left."""
     env = SystemEnv()
     async with Store.open(path / "hub.db", env) as store:
         identities = Identities(store, env)
@@ -306,9 +323,7 @@ async def house(
         it.offer(*tools)
         app = HttpApp(it.front, settings or Settings())
         async with listening(app, listener):
-            # In here, so that what takes too long ends with the house still standing.
-            with anyio.fail_after(SECONDS_MAX):
-                yield it
+            yield it
             it.front.close()
 
 

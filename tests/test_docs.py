@@ -75,7 +75,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     need_node()
     install("everything", "filesystem", "git", "time")
     home = make_home(tmp_path_factory.mktemp("docs") / "home", *SERVERS)
-    identity = {f"GIT_{who}_{what}": "Ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    identity = {f"GIT_{who}_{what}": "You" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     for command in (["init", "-q"], ["commit", "-q", "--no-gpg-sign", "--allow-empty", "-m", "A first look"]):
         subprocess.run(["git", *command], cwd=home, check=True, env={**os.environ, **identity}, timeout=10)
     with pytest.MonkeyPatch.context() as patch:

@@ -40,7 +40,7 @@ async def everything() -> AsyncIterator[str]:
 
 async def fill_in(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
     """A person who fills in each form in the same way."""
-    return ElicitResult(action="accept", content={"name": "Ada", "color": "green"})
+    return ElicitResult(action="accept", content={"name": "Tea", "color": "green"})
 
 
 @pytest.mark.parametrize(("mode", "revision"), [("auto", REVISION), ("legacy", "2025-11-25")])
@@ -53,7 +53,7 @@ async def test_over_stdio_a_tool_asks_twice_in_either_era(mode: str, revision: s
         async with Client(command, mode=mode, elicitation_callback=fill_in) as client:
             assert client.protocol_version == revision
             result = await client.call_tool("test_input_required_result_multi_round")
-    assert result.content == [TextContent(text="Ada likes green.")]
+    assert result.content == [TextContent(text="Tea likes green.")]
 
 
 @pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")

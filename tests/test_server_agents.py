@@ -12,7 +12,7 @@ from mcp import MCPError
 from mcp.client.client import ConnectMode
 from mcp.client.subscriptions import ToolsListChanged
 
-from tests.house import TOOLS, House, house, tool
+from tests.house import TOOLS, House, house, in_time, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,8 @@ MODES: list[ConnectMode] = ["auto", "legacy"]
 
 
 @pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[House]:
+async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    in_time(request)
     async with house(tmp_path) as it:
         yield it
 
@@ -150,26 +151,26 @@ async def test_a_stream_ends_with_a_result_when_the_hub_does(hub: House) -> None
         assert [event async for event in stream] == []
 
 
-async def test_lists_come_in_pages_whose_cursors_are_the_agents_own(tmp_path: Path) -> None:
+async def test_lists_come_in_pages_whose_cursors_are_the_agents_own(hub: House) -> None:
     many = [tool(f"t{number:04}") for number in range(2500)]
-    async with house(tmp_path, tools=many) as hub:
-        for mode in MODES:
-            async with hub.client(mode) as client:
-                found, cursor, cursors = [], None, []
-                while True:
-                    page = await client.list_tools(cursor=cursor)
-                    found += [each.name for each in page.tools]
-                    cursor = page.next_cursor
-                    if cursor is None:
-                        break
-                    cursors.append(cursor)
-                assert found == [f"box__{each['name']}" for each in many]
-                assert len(cursors) == 2
-                for bad in ("", "nonsense", cursors[0][:-2], cursors[0] + "A"):
-                    with pytest.raises(MCPError) as refused:
-                        await client.list_tools(cursor=bad)
-                    assert refused.value.code == -32602
-            async with hub.client(mode, agent="other") as client:
+    hub.offer(*many)
+    for mode in MODES:
+        async with hub.client(mode) as client:
+            found, cursor, cursors = [], None, []
+            while True:
+                page = await client.list_tools(cursor=cursor)
+                found += [each.name for each in page.tools]
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+                cursors.append(cursor)
+            assert found == [f"box__{each['name']}" for each in many]
+            assert len(cursors) == 2
+            for bad in ("", "nonsense", cursors[0][:-2], cursors[0] + "A"):
                 with pytest.raises(MCPError) as refused:
-                    await client.list_tools(cursor=cursors[0])
+                    await client.list_tools(cursor=bad)
                 assert refused.value.code == -32602
+        async with hub.client(mode, agent="other") as client:
+            with pytest.raises(MCPError) as refused:
+                await client.list_tools(cursor=cursors[0])
+            assert refused.value.code == -32602

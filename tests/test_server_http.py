@@ -15,7 +15,19 @@ from hub.env import SystemEnv
 from hub.server import Front, HttpApp
 from hub.sessions import Sessions
 from hub.settings import Settings
-from tests.house import CALL, INITIALIZE, VERSION, House, error_of, house, listening, message, modern, post
+from tests.house import (
+    CALL,
+    INITIALIZE,
+    VERSION,
+    House,
+    error_of,
+    house,
+    in_time,
+    listening,
+    message,
+    modern,
+    post,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +39,8 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[House]:
+async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    in_time(request)
     async with house(tmp_path) as it:
         yield it
 

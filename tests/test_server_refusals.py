@@ -20,6 +20,7 @@ from tests.house import (
     error_of,
     headers_of,
     house,
+    in_time,
     message,
     modern,
     post,
@@ -39,7 +40,8 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[House]:
+async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    in_time(request)
     settings = Settings(
         allowed_hosts=("hub.example",),
         allowed_origins=("https://console.example",),

@@ -18,7 +18,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.client import ConnectMode
 
 from hub.server import serve_stream
-from tests.house import INITIALIZE, SUBSCRIPTION_KEY, TOOLS, House, house, message, modern, tool
+from tests.house import INITIALIZE, SUBSCRIPTION_KEY, TOOLS, House, house, in_time, message, modern, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,8 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[House]:
+async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    in_time(request)
     async with house(tmp_path) as it:
         yield it
 

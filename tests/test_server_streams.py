@@ -20,6 +20,7 @@ from tests.house import (
     events,
     headers_of,
     house,
+    in_time,
     message,
     modern,
     post,
@@ -37,7 +38,8 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[House]:
+async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    in_time(request)
     async with house(tmp_path) as it:
         yield it
 

@@ -65,6 +65,9 @@ def print_names(names: Sequence[str]) -> None:
         _write(clean(name, one_line=True))
 
 
+_BRIEF_LENGTH = 100
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
     """One row a line, under the columns' names.
 
@@ -87,10 +90,25 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for number, head in enumerate(heads):
+        # What comes first is what other commands take: it stays whole on the narrowest terminal.
+        whole = max(map(len, (head, *(line[0] for line in cells)))) if number == 0 else None
+        table.add_column(head, no_wrap=number == 0, min_width=whole)
     for line in cells:
-        table.add_row(*[Text(cell) for cell in line])
+        table.add_row(
+            *[
+                Text(_brief(cell) if name == "description" else cell)
+                for name, cell in zip(columns, line, strict=True)
+            ]
+        )
     Console(no_color=_no_colour(), highlight=False).print(table)
+
+
+def _brief(description: str) -> str:
+    """The first sentence, cut where it is long: whole ones fill a terminal. `show` has all of it."""
+    first = description.split(". ")[0].removesuffix(".")
+    return first if len(first) <= _BRIEF_LENGTH else first[: _BRIEF_LENGTH - 1].rstrip() + "…"
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:

@@ -91,7 +91,7 @@ async def serve(*, port: int = 0, json_response: bool = False) -> AsyncIterator[
     config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none")
     config.load()
     state = ServerState()
-    protocol = functools.partial(config.http_protocol_class, config, state, {})  # type: ignore[arg-type]
+    protocol = functools.partial(config.http_protocol_class, config, state, {})  # type: ignore[call-arg]
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
     running = Running(url, bus, server)
     async with server.session_manager.run():
