@@ -14,7 +14,14 @@ from connectors.http_headers import encode_value, is_name, is_value
 
 __all__ = ["Requests", "modern_lines"]
 
-_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAMED: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 
 
 class Requests:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from connectors.base import Json
 from connectors.http_headers import is_name
 
-__all__ = ["BadMark", "Mirrored", "at", "mirrored", "said"]
+__all__ = ["BadMark", "Mirrored", "at", "is_whole", "mirrored", "said"]
 
 _TYPES: Final = ("string", "integer", "boolean")
 
@@ -90,8 +90,10 @@ def said(wanted: Iterable[Mirrored], arguments: Any) -> dict[str, str]:
         value = at(arguments, one.path)
         if type(value) is bool:
             headers[one.header] = "true" if value else "false"
-        elif type(value) is str or (type(value) is int and abs(value) <= _WHOLE_MAX):
-            headers[one.header] = str(value)
+        elif type(value) is str:
+            headers[one.header] = value
+        elif is_whole(value) and abs(int(float(value))) <= _WHOLE_MAX:
+            headers[one.header] = str(int(float(value)))
     return headers
 
 
@@ -100,3 +102,11 @@ def at(arguments: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         arguments = arguments.get(key) if isinstance(arguments, dict) else None
     return arguments
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a number is an integer, also where it was written with a point or exponent."""
+    try:
+        return not isinstance(value, str | bool | dict | list) and float(value).is_integer()
+    except (TypeError, ValueError, OverflowError):
+        return False

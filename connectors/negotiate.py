@@ -109,6 +109,9 @@ async def _discover(wire: Wire, context: Context) -> Peer:
     if result is None:
         raise _SpeaksLegacy(f"no answer to server/discover in {PROBE_SECONDS:g} s")
     versions = result.get("supportedVersions")
+    if not isinstance(versions, list):
+        # Some servers of the older era answer whatever they do not know with an empty result.
+        raise _SpeaksLegacy("its answer to server/discover names no versions")
     if _newest(MODERN_VERSIONS, versions) is None:
         common = _newest(LEGACY_VERSIONS, versions)
         if common is None:

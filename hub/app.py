@@ -86,7 +86,6 @@ class App:
             starts_at_once=settings.starts_at_once,
             save=self._save,
             swap=lambda catalog: self.hub.swap(catalog),
-            updated=lambda server, uri: self.hub.resource_updated(server, uri),
         )
         self.seal = seal
         self._deadline = Deadline(env, self.fleet.patience_seconds)

@@ -18,6 +18,7 @@ from connectors.base import ConfigError, Connector, Context, Link, LinkError, Pe
 from hub.backoff import retry_wait_seconds
 from hub.env import Env
 from hub.errors import UpstreamDown, UpstreamFailed
+from hub.hearing import Hearing
 from hub.levels import Level
 from hub.model import Call
 from hub.progress import teller
@@ -56,6 +57,7 @@ class Berth:
         always: Callable[[], bool],
         greet: Callable[[Link], Coroutine[Any, Any, None]],
         attend: Callable[[Link], Coroutine[Any, Any, None]],
+        hearing: Hearing,
     ) -> None:
         """
         Args:
@@ -68,6 +70,7 @@ class Berth:
             always: Whether it is wanted without anybody asking for it.
             greet: What must have been done before any call, within `connect_seconds`.
             attend: What goes on beside the calls for as long as the link is up.
+            hearing: What hears the server on the link.
         """
         self.state: State = "stopped"
         self.reason: str | None = None
@@ -85,6 +88,7 @@ class Berth:
         """Requests that run on it."""
         self.may_ask = may_ask
         self.level = Level()
+        self.hearing = hearing
         self._title = f"Server {server!r}"
         self._server = server
         self._env = env

@@ -22,6 +22,7 @@ from hub.manifest import ServerManifest
 from hub.model import Call, Result
 from hub.moved import outward
 from hub.upstream import Surroundings, Upstream
+from hub.watching import Listener, Watching
 
 __all__ = ["Fleet"]
 
@@ -41,13 +42,11 @@ class Fleet:
         starts_at_once: int,
         save: Callable[[ServerManifest, Known], None],
         swap: Callable[[Catalog], None],
-        updated: Callable[[str, str], None],
     ) -> None:
         """
         Args:
             save: Keeps what a server has been learnt to offer. Must not block.
             swap: Puts a new catalog in place.
-            updated: `(server, URI there)`: told when a watched resource has changed.
         """
         self.upstreams: Mapping[str, Upstream] = {}
         self._env = env
@@ -59,8 +58,10 @@ class Fleet:
         self._revision = 0
         self._catalog = Catalog()
         self._scopes: dict[Upstream, anyio.CancelScope] = {}
+        self._watched: dict[str, set[Watching]] = {}
+        """By server, whether there is such a server now or not."""
         self._around = Surroundings(
-            env, self._context, anyio.CapacityLimiter(starts_at_once), self._changed, updated, self._keep_line
+            env, self._context, anyio.CapacityLimiter(starts_at_once), self._changed, self._keep_line
         )
 
     async def send(self, call: Call) -> Result:
@@ -73,18 +74,22 @@ class Fleet:
         moved = self._catalog.moved.get(upstream.name)
         return result if moved is None else outward(result, moved)
 
-    def watch(self, server: str, uri: str) -> Callable[[], None]:
-        """Want to hear of a server's resource, which keeps the server up; returns how to stop that.
+    def watch(self, call: Call, listener: Listener) -> Watching:
+        """Hear of the resource that `call` reads, which keeps its server up, until that is stopped."""
+        watching = Watching(call, listener, self._unwatched)
+        self._watched.setdefault(watching.server, set()).add(watching)
+        upstream = self.upstreams.get(watching.server)
+        if upstream is None:
+            watching.fail(UpstreamDown(f"Server {watching.server!r} has just been removed"))
+        else:
+            upstream.watch(watching)
+        return watching
 
-        Raises:
-            UpstreamDown: there is no such server, or too much of it is watched.
-        """
-        upstream = self.upstreams.get(server)
-        if upstream is None or upstream.hearing.is_full:
-            raise UpstreamDown(f"No further resource of server {server!r} can be watched now")
-        release = upstream.hearing.watch(uri)
-        upstream.main.want()
-        return release
+    def _unwatched(self, watching: Watching) -> None:
+        watched = self._watched[watching.server]
+        watched.discard(watching)
+        if not watched:
+            del self._watched[watching.server]
 
     def patience_seconds(self, server: str) -> float:
         upstream = self.upstreams.get(server)
@@ -113,6 +118,9 @@ class Fleet:
             if name not in upstreams:
                 upstreams[name] = upstream = Upstream(manifest, self._around, known.get(name))
                 await tasks.start(self._run, upstream)
+                for watching in self._watched.get(name, ()):
+                    watching.release()
+                    upstream.watch(watching)
         self.upstreams = dict(sorted(upstreams.items()))
         self._rebuild()
 

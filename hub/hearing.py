@@ -1,4 +1,4 @@
-"""Hears on one link what a server says of itself: that its lists changed, or a resource that somebody watches.
+"""Hears on one link what a server says of itself: its lists changed, or a resource that somebody watches.
 
 A modern server says so on a `subscriptions/listen` stream, which names what is wanted: when that
 changes, a new stream stands before the old one is left, so that nothing is missed between. A
@@ -45,6 +45,7 @@ _DEPTH_MAX: Final = 64
 """How far up from an updated URI a watched one is looked for."""
 _UPDATED: Final = "notifications/resources/updated"
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
+_URIS: Final = "resourceSubscriptions"
 _LISTS: Final = ("tools", "prompts", "resources")
 
 
@@ -73,6 +74,8 @@ class Hearing:
         self._watched: dict[str, set[Watching]] = {}
         self._standing: set[str] = set()
         """The URIs that an older server was asked for and has agreed to, on the link of now."""
+        self._refused: dict[str, Exception] = {}
+        """The URIs that it does not tell of, and why: not asked for again while somebody watches them."""
         self._streams: list[_Stream] = []
         self._changed = anyio.Event()
 
@@ -93,6 +96,8 @@ class Hearing:
         watching.held(lambda: self._leave(watching))
         if uri in self._covered:
             watching.confirm()
+        elif uri in self._refused:
+            watching.fail(self._refused[uri])
         else:
             self._change()
 
@@ -105,23 +110,28 @@ class Hearing:
         elif method == _UPDATED:
             uri = params.get("uri")
             if type(uri) is str:
-                self._tell(uri, params)
+                self._tell(uri, _plain(params))
             elif uri is None:
                 # Our own link says so after a gap.
-                self._standing.clear()
+                self._forget()
                 self._change()
 
     async def attend(self, link: Link) -> None:
         """Listen on a link for as long as it is up. Never ends it by itself."""
-        self._standing.clear()
+        self._forget()
         try:
             if link.peer.modern:
                 await self._listen(link)
             elif can_tell(link.peer.capabilities):
                 await self._subscribe(link)
         finally:
-            self._standing.clear()
+            self._forget()
             self._streams.clear()
+
+    def _forget(self) -> None:
+        """What an older server was asked for has to be asked again."""
+        self._standing.clear()
+        self._refused.clear()
 
     @property
     def _covered(self) -> set[str]:
@@ -133,6 +143,7 @@ class Hearing:
         others.discard(watching)
         if not others:
             self._watched.pop(watching.uri, None)
+            self._refused.pop(watching.uri, None)
             self._change()
 
     def _change(self) -> None:
@@ -157,6 +168,8 @@ class Hearing:
 
     def _refuse(self, uris: Iterable[str], problem: Exception) -> None:
         for uri in uris:
+            if uri in self._watched:
+                self._refused[uri] = problem
             for watching in [*self._watched.get(uri, ())]:
                 watching.fail(problem)
 
@@ -185,7 +198,7 @@ class Hearing:
         if self._stale is not None:
             wanted = {f"{kind}ListChanged": True for kind in _LISTS if _says(link, kind, "listChanged")}
         if self._watched and can_tell(link.peer.capabilities):
-            wanted["resourceSubscriptions"] = sorted(self._watched)
+            wanted[_URIS] = sorted(self._watched)
         return wanted
 
     async def _keep_listening(self, link: Link, stream: _Stream) -> None:
@@ -193,21 +206,24 @@ class Hearing:
             if method == _ACKNOWLEDGED:
                 self._acknowledged(stream, params)
             else:
-                self.hear(method, _plain(params))
+                self.hear(method, params)
 
-        failures = 0
+        failures, asked = 0, stream.wanted
         with stream.scope:
             try:
                 while not link.closed:
                     began = self._env.monotonic()
                     try:
-                        wanted = {"notifications": stream.wanted}
-                        await link.request("subscriptions/listen", wanted, on_notify=on_notify)
+                        await link.request(
+                            "subscriptions/listen", {"notifications": asked}, on_notify=on_notify
+                        )
                     except RemoteError as error:
                         log.info("%s: it does not say when it changes: %s", self._server, error)
-                        self._refuse(stream.wanted.get("resourceSubscriptions", ()), error)
+                        self._refuse(asked.get(_URIS, ()), error)
                         if error.code == METHOD_NOT_FOUND:
                             return
+                        # It may mind the resources only.
+                        asked = {key: value for key, value in asked.items() if key != _URIS} or asked
                     except LinkError as error:
                         log.info("%s: its stream of changes ended: %s", self._server, error)
                     self._fallen(stream)
@@ -222,8 +238,8 @@ class Hearing:
         """The stream stands. What no stream told of until now may have changed meanwhile."""
         agreed = params.get("notifications")
         agreed = agreed if type(agreed) is dict else {}
-        asked: list[str] = stream.wanted.get("resourceSubscriptions", [])
-        given = agreed.get("resourceSubscriptions")
+        asked: list[str] = stream.wanted.get(_URIS, [])
+        given = agreed.get(_URIS)
         uris = frozenset(asked).intersection(
             [uri for uri in given if type(uri) is str] if type(given) is list else ()
         )
@@ -256,7 +272,7 @@ class Hearing:
             async with anyio.create_task_group() as tasks:
                 for uri in sorted(asked - wanted):
                     tasks.start_soon(self._unsubscribe_from, link, uri, limiter)
-                for uri in sorted(wanted - self._standing):
+                for uri in sorted(wanted - self._standing - self._refused.keys()):
                     tasks.start_soon(self._subscribe_to, link, uri, limiter, failed)
             asked = wanted
             failures = failures + 1 if failed else 0
@@ -272,15 +288,13 @@ class Hearing:
                 with anyio.fail_after(_ANSWER_SECONDS):
                     await link.request("resources/subscribe", {"uri": uri})
         except RemoteError as error:
-            # Asked again on the next link only.
             self._refuse([uri], error)
         except (LinkError, TimeoutError) as error:
             log.info("%s: it could not be asked for changes of a resource: %s", self._server, error)
             failed.append(uri)
-            return
         else:
+            self._standing.add(uri)
             self._confirm([uri])
-        self._standing.add(uri)
 
     async def _unsubscribe_from(self, link: Link, uri: str, limiter: anyio.CapacityLimiter) -> None:
         self._standing.discard(uri)

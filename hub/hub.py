@@ -17,6 +17,7 @@ from hub.errors import InvalidParams, NotFound
 from hub.model import KINDS, Agent, Call, Entry, Handler, Json, Kind, Notify, Result
 from hub.policy import Decision, decide
 from hub.templates import stems_from
+from hub.watching import Listener, Watching
 
 __all__ = ["METHOD_KINDS", "Hub", "Sight"]
 
@@ -52,19 +53,18 @@ class Hub:
         self,
         env: Env,
         handler: Handler,
-        watch: Callable[[str, str], Callable[[], None]],
+        watch: Callable[[Call, Listener], Watching],
         catalog: Catalog | None = None,
     ) -> None:
         """
         Args:
             handler: The chain, ending at the servers.
-            watch: `(server, URI there)`: wants to hear of a resource; returns how to stop that.
+            watch: Sees to it that the resource which a call reads is heard of.
         """
         self.env = env
         self.catalog = catalog or Catalog()
         self._handler = handler
         self._watch = watch
-        self._watchers: dict[tuple[str, str], dict[object, Callable[[], None]]] = {}
         self._sights: dict[str, Sight] = {}
         self._listeners: set[Callable[[frozenset[Kind]], None]] = set()
 
@@ -157,33 +157,15 @@ class Hub:
             for listener in list(self._listeners):
                 listener(changed)
 
-    def watch(self, agent: Agent, uri: str, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` whenever a resource changes that `agent` may read; returns how to stop that.
+    def watch(self, call: Call, listener: Listener) -> Watching:
+        """Hear of the resource that `call` would read, whenever it changes, until that is stopped.
 
         Raises:
-            NotFound: there is none, or none that it may read: the same sentence.
-            UpstreamDown: its server cannot be listened to now.
+            NotFound: there is none, or none that its agent may read: the same sentence.
         """
-        entry = self.find("resource", uri)
-        if entry is None or not decide(agent.grants, entry.grant).allowed:
-            raise NotFound(f"Unknown resource: {uri}")
-        key, mark = (entry.server, entry.own), object()
-        release = self._watch(*key)
-        self._watchers.setdefault(key, {})[mark] = listener
-
-        def stop() -> None:
-            release()
-            watchers = self._watchers.get(key, {})
-            watchers.pop(mark, None)
-            if not watchers:
-                self._watchers.pop(key, None)
-
-        return stop
-
-    def resource_updated(self, server: str, uri: str) -> None:
-        """A server says that its resource has changed."""
-        for listener in [*self._watchers.get((server, uri), {}).values()]:
-            listener()
+        if call.entry is None or not decide(call.agent.grants, call.entry.grant).allowed:
+            raise NotFound(f"Unknown resource: {call.name}")
+        return self._watch(call, listener)
 
     def on_change(self, listener: Callable[[frozenset[Kind]], None]) -> Callable[[], None]:
         """Call `listener(kinds)` whenever the catalog changes; returns how to stop that."""

@@ -11,24 +11,27 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
 from connectors.base import MODERN_VERSIONS, Context, Era, Json, Link, LinkError, Peer
+from hub.backoff import retry_wait_seconds
 from hub.berth import Berth, State
 from hub.catalog import Offer
 from hub.env import Env
-from hub.errors import UpstreamDown, UpstreamTimeout
-from hub.hearing import Hearing
-from hub.learn import CHANGES, Known, learn
+from hub.errors import HubError, InvalidParams, UpstreamDown, UpstreamTimeout
+from hub.hearing import Hearing, can_tell
+from hub.learn import Known, learn
 from hub.levels import from_level
 from hub.manifest import ServerManifest
-from hub.model import KINDS, Call, Entry, Kind, Notify, Result
+from hub.model import Call, Entry, Kind, Notify, Result
 from hub.parking import QUESTION_KINDS, Asked, Parking, plain_answers
+from hub.watching import Watching
 
 __all__ = ["State", "Surroundings", "Upstream"]
 
@@ -58,8 +61,6 @@ class Surroundings:
     """How many servers may be starting at once."""
     changed: Callable[[Upstream, Known], None]
     """Called when a server has been learnt. Must not block."""
-    updated: Callable[[str, str], None]
-    """`(server, URI there)`: a resource that is watched has changed. Must not block."""
     stderr: Callable[[str, str], None]
     """`(server, line)`: keeps what a process wrote for people."""
 
@@ -73,10 +74,11 @@ class Upstream:
         self.calls_under_way = 0
         self._around = around
         self._env = around.env
-        self.hearing = Hearing(self.name, self._env, self._missed)
         self.main = self._berth(manifest.era, {}, shared=True)
         self._own: dict[_Key, tuple[Berth, anyio.CancelScope]] = {}
         self._tasks: TaskGroup | None = None
+        self._taken: list[Watching] = []
+        """What is to be watched as soon as it runs."""
         self._parking: Parking | None = None
         self._only_modern = False
         """Whether it was found not to speak the older era as well."""
@@ -139,6 +141,8 @@ class Upstream:
             self.main.fail(missing)
         async with anyio.create_task_group() as tasks:
             self._tasks, self._parking = tasks, Parking(self._env, tasks)
+            for watching in self._taken:
+                tasks.start_soon(self._watch, watching)
             await self.main.run()
 
     async def send(self, call: Call) -> Result:
@@ -248,12 +252,13 @@ class Upstream:
 
     def _forget_unused(self) -> None:
         for key, (berth, scope) in [*self._own.items()]:
-            if berth.state in ("stopped", "failed") and not berth.under_way:
+            if berth.state in ("stopped", "failed") and not berth.under_way and not berth.hearing:
                 del self._own[key]
                 scope.cancel()
 
     def _berth(self, era: Era, capabilities: Json, *, shared: bool) -> Berth:
         limits, connector = self.manifest.limits, self.manifest.connect
+        hearing = Hearing(self.name, self._env, self._lists_changed if shared else None)
         idle = limits.idle if connector.lasting else math.inf if shared else _OWN_IDLE_SECONDS
 
         def context() -> Context:
@@ -262,14 +267,15 @@ class Upstream:
                 "era": era,
                 "version": version,
                 "capabilities": capabilities,
-                "on_notify": self._notified if shared else _ignored,
+                "on_notify": hearing.hear,
                 "on_stderr": self._wrote,
                 "on_progress": lambda sentence: berth.tell(sentence),
             }
             return self._around.context(self.manifest, fields)
 
         def wanted() -> bool:
-            return shared and (self.manifest.start == "eager" or self.known is None or bool(self.hearing))
+            alone = self.manifest.start == "eager" or self.known is None
+            return (shared and alone) or bool(hearing)
 
         async def nothing(link: Link) -> None:
             pass
@@ -286,9 +292,33 @@ class Upstream:
             last_words=self._last_words,
             always=wanted,
             greet=self._learn_all if shared else nothing,
-            attend=self._attend if shared else nothing,
+            attend=partial(self._attend, hearing) if shared else hearing.attend,
+            hearing=hearing,
         )
         return berth
+
+    def watch(self, watching: Watching) -> None:
+        """See to it that a resource is heard of, on the link that its reader reads it on."""
+        if self._tasks is None:
+            self._taken.append(watching)
+        else:
+            self._tasks.start_soon(self._watch, watching)
+
+    async def _watch(self, watching: Watching) -> None:
+        failures = 0
+        while not watching.stopped:
+            try:
+                berth = await self._chosen(watching.call)
+                link = await berth.ready(watching.call)
+                if not can_tell(link.peer.capabilities):
+                    raise InvalidParams(f"Server {self.name!r} does not tell of changes of its resources")
+                if not watching.stopped:
+                    berth.hearing.watch(watching)
+                return
+            except HubError as error:
+                watching.fail(error)
+            await anyio.sleep(retry_wait_seconds(failures, self._env.random_bytes(8)))
+            failures += 1
 
     def _berths(self) -> list[Berth]:
         return [self.main, *(berth for berth, _ in self._own.values())]
@@ -331,10 +361,10 @@ class Upstream:
             with anyio.move_on_after(grace_seconds):
                 await self._drained.wait()
 
-    async def _attend(self, link: Link) -> None:
+    async def _attend(self, hearing: Hearing, link: Link) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep_fresh, link)
-            await self.hearing.attend(link)
+            await hearing.attend(link)
 
     async def _keep_fresh(self, link: Link) -> None:
         """Look at the lists again when the server says that they changed."""
@@ -355,20 +385,14 @@ class Upstream:
         await self._learn(link, None)
 
     async def _learn(self, link: Link, kinds: frozenset[Kind] | None) -> None:
-        self.known = await learn(link, kinds, self.known)
-        self._around.changed(self, self.known)
+        known = await learn(link, kinds, self.known)
+        if known != self.known:
+            self.known = known
+            self._around.changed(self, known)
 
-    def _notified(self, method: str, params: Json) -> None:
-        kinds = CHANGES.get(method)
-        if kinds is not None:
-            self._stale.update(kinds)
-            self._stale_event.set()
-        elif method == "notifications/resources/updated" and isinstance(params.get("uri"), str):
-            self._around.updated(self.name, params["uri"])
-
-    def _missed(self) -> None:
-        """Changes may have been missed."""
-        self._stale.update(KINDS)
+    def _lists_changed(self, kinds: Iterable[Kind]) -> None:
+        """They may have."""
+        self._stale.update(kinds)
         self._stale_event.set()
 
     def _wrote(self, line: str) -> None:
@@ -388,7 +412,3 @@ def _inward(call: Call, entry: Entry) -> Json:
     if call.method == "completion/complete":
         return {**call.params, "ref": {**call.params["ref"], key: entry.own}}
     return {**call.params, key: entry.own}
-
-
-def _ignored(method: str, params: Json) -> None:
-    """A session's own link says of lists what the link for all says as well."""

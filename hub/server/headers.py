@@ -3,23 +3,23 @@
 Works on the lower-cased name and raw value pairs that an ASGI server gives.
 
 Source: specification 2026-07-28, basic/transports/streamable-http, "Security & Endpoint",
-"Request Metadata", "Server Validation"; RFC 9110.
+"Request Metadata", "Server Validation"; SEP-2663, "Routing Headers"; RFC 9110.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
 from connectors.http_headers import decode_value, is_name, is_value
 from connectors.jsonrpc import HEADER_MISMATCH
+from connectors.mirror import Mirrored, at, is_whole
 from hub.model import Json
 from hub.server.errors import Fault
 
-__all__ = ["Allowed", "Mirrored", "accepts", "check_mirrored", "check_routing", "gather", "mirrored", "text"]
+__all__ = ["Allowed", "accepts", "check_mirrored", "check_routing", "gather", "text"]
 
 Headers = Mapping[bytes, bytes]
 
@@ -29,7 +29,14 @@ _PARAM: Final = b"mcp-param-"
 REPEATED: Final = b"\0repeated"
 """Under this name (which no header can have): the names, joined by commas, that came more than once."""
 
-NAMED: Final[Mapping[str, str]] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED: Final[Mapping[str, str]] = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 """Methods whose `Mcp-Name` header says again what a param says."""
 
 _SEEN_MAX: Final = 256
@@ -168,55 +175,6 @@ def _decoded(name: str, said: str) -> str:
         raise Fault(HEADER_MISMATCH, f"Header mismatch: {name}: {error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Mirrored:
-    """One argument that a tool wants said again in a header."""
-
-    path: tuple[str, ...]
-    header: str
-    type: str
-
-
-def mirrored(schema: Any) -> tuple[Mirrored, ...]:
-    """What an `inputSchema` marks with `x-mcp-header`; empty where a mark breaks the rules.
-
-    A mark off the pure chain of `properties` makes the whole definition one that conforming
-    clients drop, so nothing of it is asked of anybody.
-    """
-    found: list[Mirrored] = []
-    stack: list[tuple[tuple[str, ...] | None, Any]] = [((), schema)]
-    while stack:
-        path, node = stack.pop()
-        if isinstance(node, list):
-            stack.extend((None, item) for item in node)
-        if not isinstance(node, dict):
-            continue
-        if "x-mcp-header" in node:
-            header, type_ = node["x-mcp-header"], node.get("type")
-            if not path or not isinstance(header, str) or not is_name(header):
-                return ()
-            if type_ not in ("string", "integer", "boolean"):
-                return ()
-            found.append(Mirrored(path, "mcp-param-" + header.lower(), type_))
-        for keyword, value in node.items():
-            if keyword == "properties" and isinstance(value, dict):
-                stack.extend((None if path is None else (*path, name), item) for name, item in value.items())
-            elif keyword in _MAPS and isinstance(value, dict):
-                stack.extend((None, item) for item in value.values())
-            elif keyword not in _DATA:
-                stack.append((None, value))
-    if len({one.header for one in found}) < len(found):
-        return ()
-    return tuple(found)
-
-
-_MAPS: Final = frozenset({"patternProperties", "dependentSchemas", "$defs", "definitions"})
-"""Keywords whose values are schemas by name: the names are no keywords."""
-
-_DATA: Final = frozenset({"default", "examples", "const", "enum", "x-mcp-header"})
-"""Keywords that hold values: what looks like a mark in there is none."""
-
-
 def check_mirrored(headers: Headers, wanted: Iterable[Mirrored], arguments: Json) -> None:
     """Whether each `Mcp-Param-*` header says what the arguments say.
 
@@ -228,21 +186,15 @@ def check_mirrored(headers: Headers, wanted: Iterable[Mirrored], arguments: Json
         name = one.header.encode()
         if name in repeated:
             raise Fault(HEADER_MISMATCH, f"Header mismatch: {one.header} came more than once")
-        said, value = text(headers, name), _at(arguments, one.path)
+        said, value = text(headers, name), at(arguments, one.path)
         if value is None and said is None:
             continue
         where = "params.arguments." + ".".join(one.path)
         # An argument of a type that no header can say is left to whoever judges arguments.
-        if said is None and type(value) not in (str, int, bool) and not _is_whole(value):
+        if said is None and type(value) not in (str, int, bool) and not is_whole(value):
             continue
         if said is None or value is None or not _same(_decoded(one.header, said), value, one.type):
             raise _mismatch(one.header, said, where)
-
-
-def _at(arguments: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        arguments = arguments.get(key) if isinstance(arguments, dict) else None
-    return arguments
 
 
 _decimal = re.compile(r"-?[0-9]{1,400}(?:\.0{1,400})?")
@@ -253,14 +205,6 @@ def _same(said: str, value: Any, type_: str) -> bool:
         return said == ("true" if value else "false")
     if isinstance(value, str):
         return said == value
-    if type_ == "integer" and _decimal.fullmatch(said) and (isinstance(value, int) or _is_whole(value)):
+    if type_ == "integer" and _decimal.fullmatch(said) and (isinstance(value, int) or is_whole(value)):
         return int(said.partition(".")[0]) == (value if isinstance(value, int) else int(float(value)))
     return said == str(value)
-
-
-def _is_whole(value: Any) -> bool:
-    """Whether a number that was written with a point or exponent is an integer."""
-    try:
-        return not isinstance(value, str | bool | dict | list) and float(value).is_integer()
-    except (TypeError, ValueError, OverflowError):
-        return False

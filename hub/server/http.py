@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from connectors.base import LEGACY_VERSIONS, MODERN_VERSIONS
 from connectors.jsonrpc import HEADER_MISMATCH, Budget, Malformed, classify, encode, parse
+from connectors.mirror import BadMark, Mirrored, mirrored
 from hub.errors import Unauthorized
 from hub.model import Agent, Json
 from hub.policy import decide
@@ -26,12 +27,10 @@ from hub.server.headers import (
     REPEATED,
     Allowed,
     Headers,
-    Mirrored,
     accepts,
     check_mirrored,
     check_routing,
     gather,
-    mirrored,
     text,
 )
 from hub.server.methods import answer, honoured, initialize, respond, silenced
@@ -252,7 +251,12 @@ class HttpApp:
             self._mirrored_of, self._mirrored = catalog, {}
         wanted = self._mirrored.get(entry.name)
         if wanted is None:
-            wanted = self._mirrored[entry.name] = mirrored(entry.definition.get("inputSchema"))
+            try:
+                wanted = mirrored(entry.definition.get("inputSchema"))
+            except BadMark:
+                # Clients that keep to the rules do not use it over HTTP; nothing is asked of the others.
+                wanted = ()
+            self._mirrored[entry.name] = wanted
         if wanted and decide(agent.grants, entry.grant).allowed:
             check_mirrored(headers, wanted, arguments if type(arguments) is dict else {})
 
