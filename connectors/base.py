@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEGACY_VERSIONS",
+    "LET_GO",
     "MODERN_VERSIONS",
     "ConfigError",
     "Connector",
@@ -53,6 +54,11 @@ CLIENT_CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 LOG_LEVEL_KEY = "io.modelcontextprotocol/logLevel"
 SERVER_INFO_KEY = "io.modelcontextprotocol/serverInfo"
 SUBSCRIPTION_ID_KEY = "io.modelcontextprotocol/subscriptionId"
+
+LET_GO = "connection/let-go"
+"""No notification of any server. `on_notify` gets it when a server of the older era has ended, on
+purpose, the connection of a request's stream, to be asked for the rest later: after `retry`
+milliseconds, if it said so."""
 
 
 class ConfigError(Exception):

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from connectors import jsonrpc, sse
 from connectors.base import (
+    LET_GO,
     MODERN_VERSIONS,
     Context,
     Json,
@@ -224,6 +225,8 @@ class HttpLink:
                 if message is not None:
                     return message
                 broken = "its event stream ended before the answer"
+                if waiting.on_notify is not None and reader.last_id and not self._modern:
+                    waiting.on_notify(LET_GO, {"retry": reader.retry_milliseconds})
             except StreamBroken as error:
                 broken = error.reason
             while True:

@@ -1,8 +1,8 @@
 """Hearing a server of the older era over HTTP: a GET, kept open in the background.
 
-It carries what belongs to no request: changes, and some servers' questions; many offer none. After
-a gap in which changes may have been missed, a change of every list that can change is reported.
-Never ends the link by itself.
+It carries what belongs to no request: changes, and some servers' questions; many offer none. What
+changed while it did not stand may have been missed, so then a change of every list that can change
+is reported, and an update without a URI: of whatever was subscribed to. Never ends the link by itself.
 
 Source: specification 2025-11-25, basic/transports.
 """
@@ -33,18 +33,17 @@ _KINDS: Final = ("tools", "prompts", "resources")
 
 async def listen(link: HttpLink) -> None:
     """Listen as long as the link is open; returns early where the server has no such stream."""
-    changing = _changing(link)
+    missed = _missed(link)
     loop = asyncio.get_running_loop()
     reader = sse.Reader(link.context.message_bytes_max + 4096)
-    failures, is_first = 0, True
+    failures = 0
     while not link.closed:
         began = loop.time()
         try:
-            if not await _listen_once(link, reader, () if is_first else changing):
+            if not await _listen_once(link, reader, missed):
                 return
         except LinkError:
             pass  # tried again below; calls report the server's state by themselves
-        is_first = False
         failures = 0 if loop.time() - began > STEADY_SECONDS else min(failures + 1, 10)
         wait = min(WAIT_SECONDS * 2 ** max(failures - 1, 0), WAIT_SECONDS_MAX)
         asked = reader.retry_milliseconds
@@ -52,10 +51,14 @@ async def listen(link: HttpLink) -> None:
         reader.restart()
 
 
-def _changing(link: HttpLink) -> tuple[str, ...]:
-    """The lists that the server says may change."""
-    said = ((kind, link.peer.capabilities.get(kind)) for kind in _KINDS)
-    return tuple(kind for kind, value in said if type(value) is dict and value.get("listChanged") is True)
+def _missed(link: HttpLink) -> tuple[str, ...]:
+    """What the server may have said while nobody listened."""
+    said = {kind: link.peer.capabilities.get(kind) for kind in _KINDS}
+    able = {kind: value for kind, value in said.items() if type(value) is dict}
+    missed = [f"notifications/{kind}/list_changed" for kind in able if able[kind].get("listChanged") is True]
+    if able.get("resources", {}).get("subscribe") is True:
+        missed.append("notifications/resources/updated")
+    return tuple(missed)
 
 
 async def _listen_once(link: HttpLink, reader: sse.Reader, missed: tuple[str, ...]) -> bool:
@@ -66,11 +69,7 @@ async def _listen_once(link: HttpLink, reader: sse.Reader, missed: tuple[str, ..
         link.check_session(response)
         return may_come_back(response.status)
     if not reader.last_id:
-        _report(link, missed)
+        for method in missed:
+            link.context.on_notify(method, {})
     await link.read_stream(response.stream, reader, None)
     return True
-
-
-def _report(link: HttpLink, kinds: tuple[str, ...]) -> None:
-    for kind in kinds:
-        link.context.on_notify(f"notifications/{kind}/list_changed", {})

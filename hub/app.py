@@ -32,13 +32,16 @@ from hub.middleware.check import Check
 from hub.middleware.deadline import Deadline
 from hub.middleware.questions import Questions
 from hub.middleware.record import Record
+from hub.middleware.tasks import Tasks
 from hub.model import Agent, Json
 from hub.seal import Seal, load_key
+from hub.server.capabilities import merged
 from hub.sessions import Sessions
 from hub.settings import Settings
 from hub.store import servers
 from hub.store.calls import Calls
 from hub.store.db import Store
+from hub.tasks import TaskIds
 from hub.variables import expander
 
 __all__ = ["App", "open_app"]
@@ -88,6 +91,7 @@ class App:
             swap=lambda catalog: self.hub.swap(catalog),
         )
         self.seal = seal
+        task_ids = TaskIds(seal)
         self._deadline = Deadline(env, self.fleet.patience_seconds)
         self._tasks = tasks
         self._calls = Calls(store)
@@ -99,11 +103,13 @@ class App:
                     Record(self._calls, env, settings.record_bytes_max),
                     self._deadline,
                     Check(self.fleet.checks_arguments),
+                    Tasks(task_ids),
                     Questions(self.seal),
                 ),
                 self.fleet.send,
             ),
             self.fleet.watch,
+            tasks=task_ids,
         )
 
     async def start(self) -> None:
@@ -171,13 +177,22 @@ class App:
 
     def instructions(self, agent: Agent) -> str | None:
         """What the servers that this agent may use say about their use, by server name."""
-        used = {entry.server for entries in self.hub.sight(agent).entries.values() for entry in entries}
-        parts = [
-            f"# {name}\n{upstream.known.instructions}"
-            for name, upstream in self.fleet.upstreams.items()
-            if name in used and upstream.known is not None and upstream.known.instructions
-        ]
+        said = self._used_by(agent)
+        parts = [f"# {name}\n{known.instructions}" for name, known in said.items() if known.instructions]
         return "\n\n".join(parts) or None
+
+    def capabilities(self, agent: Agent) -> Json:
+        """What this agent can do here: what the hub can, and the servers that it may use."""
+        return merged(known.capabilities for known in self._used_by(agent).values())
+
+    def _used_by(self, agent: Agent) -> dict[str, Known]:
+        """What is known of the servers that an agent may use, by name."""
+        used = {entry.server for entries in self.hub.sight(agent).entries.values() for entry in entries}
+        return {
+            name: upstream.known
+            for name, upstream in self.fleet.upstreams.items()
+            if name in used and upstream.known is not None
+        }
 
     async def keep_token(self, agent: str) -> Path:
         """A file for its owner only that holds a live token of `agent`; made where there is none."""

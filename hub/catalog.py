@@ -71,6 +71,10 @@ class Offer:
     server: str
     view: View = View()
     definitions: Mapping[Kind, tuple[Json, ...]] = field(default_factory=dict)
+    extensions: Json = field(default_factory=dict)
+    """The extensions that it says it speaks, with their settings, by identifier."""
+    unfit: Mapping[str, str] = field(default_factory=dict)
+    """Its tools that cannot be called on this kind of connection, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ class Catalog:
     left_out: tuple[LeftOut, ...] = ()
     moved: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By server: its URIs that agents know by another one, and which."""
+    extensions: Mapping[str, Json] = field(default_factory=dict)
+    """By server, in the order of their names: the extensions that it speaks."""
 
     @classmethod
     def build(cls, offers: Iterable[Offer], revision: int) -> Catalog:
@@ -108,7 +114,8 @@ class Catalog:
             named = _resolve(found, kind, ordered, left_out)
             entries[kind] = tuple(named.values())
             by_name[kind] = named
-        return cls(revision, entries, by_name, tuple(left_out), _moved(entries["resource"]))
+        extensions = {offer.server: offer.extensions for offer in ordered if offer.extensions}
+        return cls(revision, entries, by_name, tuple(left_out), _moved(entries["resource"]), extensions)
 
     def find(self, kind: Kind, name: str) -> Entry | None:
         return self.by_name[kind].get(name)
@@ -147,6 +154,8 @@ def _entries(offer: Offer, kind: Kind, left_out: list[LeftOut]) -> Iterable[Entr
         why = _unusable(definition, kind, own)
         if why is None and own in seen:
             why = "its server offers this name twice"
+        if why is None and kind == "tool":
+            why = offer.unfit.get(str(own))
         if why is not None:
             left_out.append(LeftOut(offer.server, kind, str(own)[:200], why))
             continue

@@ -8,14 +8,16 @@ replaced, so readers need no lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hub import extensions
 from hub.catalog import Catalog
 from hub.env import Env
 from hub.errors import InvalidParams, NotFound
 from hub.model import KINDS, Agent, Call, Entry, Handler, Json, Kind, Notify, Result
 from hub.policy import Decision, decide
+from hub.tasks import TASK_METHODS, TaskIds
 from hub.templates import stems_from
 from hub.watching import Listener, Watching
 
@@ -55,14 +57,18 @@ class Hub:
         handler: Handler,
         watch: Callable[[Call, Listener], Watching],
         catalog: Catalog | None = None,
+        *,
+        tasks: TaskIds | None = None,
     ) -> None:
         """
         Args:
             handler: The chain, ending at the servers.
             watch: Sees to it that the resource which a call reads is heard of.
+            tasks: Opens the ids of tasks; without it none is known.
         """
         self.env = env
         self.catalog = catalog or Catalog()
+        self._tasks = tasks
         self._handler = handler
         self._watch = watch
         self._sights: dict[str, Sight] = {}
@@ -119,14 +125,51 @@ class Hub:
         """The call that `params` of `method` stand for, granted or not.
 
         Raises:
-            KeyError: `method` uses no entry.
+            NotFound: `method` uses no entry, and belongs to no extension that `agent` may use.
             InvalidParams: `params` name nothing at all.
         """
-        kind, name = _named(method, params)
+        kind: Kind
+        if method in METHOD_KINDS:
+            kind, name = _named(method, params)
+            entry = self.find(kind, name)
+        elif method in TASK_METHODS:
+            kind, name, entry = "tool", *self._of_task(agent, method, params)
+        else:
+            kind, speakers = "extension", self.speakers(agent, method)
+            if not speakers:
+                raise NotFound(f"Unknown method: {method}")
+            entry, params = extensions.route(speakers, self.catalog.entries["resource"], method, params)
+            name = entry.name
         return Call(
-            self.env.new_id(), agent, session, method, kind, name, self.find(kind, name), params,
+            self.env.new_id(), agent, session, method, kind, name, entry, params,
             capabilities or {}, modern, log_level, notify,
         )  # fmt: skip
+
+    def _of_task(self, agent: Agent, method: str, params: Json) -> tuple[str, Entry | None]:
+        """The tool that made the task which `params` name, if this agent was ever given that."""
+        id = params.get("taskId")
+        if not isinstance(id, str):
+            raise InvalidParams("Invalid params: 'taskId' must be a string")
+        task = self._tasks.open(agent.name, id) if self._tasks is not None else None
+        if task is None:
+            return id, None
+        entry = self.catalog.find("tool", task.name)
+        if entry is None or (entry.server, entry.own) != (task.server, task.tool):
+            # Its manifest may have changed what it is called by.
+            made = (e for e in self.catalog.entries["tool"] if (e.server, e.own) == (task.server, task.tool))
+            entry = next(made, None)
+        if entry is None:
+            return id, None
+        return entry.name, replace(entry, reads_only=True) if method == "tasks/get" else entry
+
+    def speakers(self, agent: Agent, method: str) -> tuple[Entry, ...]:
+        """The extensions of servers that a method may belong to and `agent` may use."""
+        return extensions.speakers(self.catalog, agent.grants, method)
+
+    def extensions(self, agent: Agent, *, modern: bool) -> Json:
+        """The extensions to advertise to `agent`, with their settings."""
+        used = {entry.server for entries in self.sight(agent).entries.values() for entry in entries}
+        return extensions.advertised(self.catalog, agent.grants, used, modern=modern)
 
     def find(self, kind: Kind, name: str) -> Entry | None:
         """The entry that a name or URI stands for, whoever asks.

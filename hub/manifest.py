@@ -18,13 +18,15 @@ from typing import Any, Final, Literal, cast
 from pydantic import BaseModel, ValidationError
 
 from connectors import connector_class, kinds
-from connectors.base import Connector, Era
+from connectors.base import MODERN_VERSIONS, Connector, Era
+from connectors.mirror import BadMark, mirrored
 from hub import foreign
-from hub.catalog import Override, View
+from hub.catalog import Offer, Override, View
 from hub.errors import ManifestError, Problem
 from hub.manifest_problems import problems_of
 from hub.manifest_shapes import AgentShape, Limits, ServerShape, Tools
 from hub.manifest_text import Document, Where, parse, read
+from hub.model import Json, Kind
 from hub.nearest import did_you_mean
 from hub.policy import Grants, Rule
 
@@ -67,6 +69,28 @@ class ServerManifest:
         """Changes when what it connects to does: what was learnt from it no longer counts then."""
         return hashlib.sha256(f"{self.connect_kind} {self.connect!r} {self.era}".encode()).hexdigest()
 
+    def offer(
+        self, version: str | None, capabilities: Json, definitions: Mapping[Kind, tuple[Json, ...]]
+    ) -> Offer:
+        """What it offers, by what was learnt from it.
+
+        Args:
+            version: The protocol version that it speaks.
+        """
+        said = capabilities.get("extensions")
+        extensions = said.items() if isinstance(said, dict) else ()
+        return Offer(
+            self.name,
+            self.view(),
+            definitions,
+            {name: settings for name, settings in extensions if isinstance(settings, dict)},
+            _unfit(definitions.get("tool", ())) if self.mirrors(version) else {},
+        )
+
+    def mirrors(self, version: str | None) -> bool:
+        """Whether it is told arguments again in HTTP headers, where its tools want that."""
+        return version in MODERN_VERSIONS and not self.connect.lasting
+
     def view(self) -> View:
         """How its offer is to be shown."""
         return View(
@@ -84,6 +108,18 @@ class ServerManifest:
                 for pattern, override in self.tools.override.items()
             ),
         )
+
+
+def _unfit(tools: Iterable[Json]) -> dict[str, str]:
+    """Tools that no client may call over HTTP (specification 2026-07-28, server/tools, "x-mcp-header")."""
+    found: dict[str, str] = {}
+    for tool in tools:
+        if isinstance(tool, dict):
+            try:
+                mirrored(tool.get("inputSchema"))
+            except BadMark as error:
+                found[str(tool.get("name"))] = str(error)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

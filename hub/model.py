@@ -20,18 +20,19 @@ Result = dict[str, Any]
 Notify = Callable[[str, Json], None]
 """`(method, params)`: what is said to the agent while its call runs. Must not block."""
 
-Kind = Literal["tool", "resource", "template", "prompt"]
+Kind = Literal["tool", "resource", "template", "prompt", "extension"]
 KINDS: tuple[Kind, ...] = ("tool", "resource", "template", "prompt")
+"""The kinds that servers list. (An extension that a server speaks is used, but listed nowhere.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tool, resource, resource template or prompt of one server."""
+    """One tool, resource, resource template or prompt of one server, or an extension that it speaks."""
 
     kind: Kind
     server: str
     own: str
-    """Its name (tool, prompt), URI or URI template at its server."""
+    """Its name (tool, prompt), URI, URI template or identifier at its server."""
     name: str
     """What agents call it by."""
     grant: str
@@ -60,11 +61,11 @@ class Call:
     agent: Agent
     session: str
     method: str
-    """`tools/call`, `resources/read`, `prompts/get` or `completion/complete`."""
+    """`tools/call`, `resources/read`, `prompts/get`, `completion/complete`, a task's, or an extension's."""
     kind: Kind
     """Of the entry that it names."""
     name: str
-    """The name or URI that the agent gave."""
+    """The name or URI that the agent gave; of a task, the name of the tool that made it."""
     entry: Entry | None
     """What it named, granted or not; `None` where there is no such entry."""
     params: Json

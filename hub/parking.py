@@ -17,12 +17,20 @@ import anyio
 from anyio.abc import TaskGroup
 
 from connectors.base import RemoteError
-from connectors.jsonrpc import METHOD_NOT_FOUND
+from connectors.jsonrpc import INTERNAL_ERROR, METHOD_NOT_FOUND
 from hub.env import Env
 from hub.errors import InvalidParams, UpstreamDown
 from hub.model import Call, Json, Notify, Result
 
-__all__ = ["QUESTION_KINDS", "Asked", "Parking", "plain_answers"]
+__all__ = [
+    "QUESTION_KINDS",
+    "QUESTION_SECONDS",
+    "Abandoned",
+    "Asked",
+    "Parking",
+    "Unanswered",
+    "plain_answers",
+]
 
 QUESTION_KINDS: Final[Mapping[str, str]] = {
     "elicitation/create": "elicitation",
@@ -39,6 +47,22 @@ Asked = Callable[[str, Json], Awaitable[Json]]
 """`(method, params)` of a server's question -> the answer. Raises `RemoteError` to answer with an error."""
 Request = Callable[[Asked, Notify | None], Awaitable[Result]]
 """Sends the call: with what answers its questions, and where its notifications go."""
+
+
+class Unanswered(RemoteError):
+    """An agent's error in the place of an answer. Inside the hub only: it stands in `inputResponses`."""
+
+    def __init__(self, question: str, code: int, message: str, data: Any = None) -> None:
+        super().__init__(code, message, data)
+        self.question = question
+        """The method that it answers."""
+
+
+class Abandoned(RemoteError):
+    """In the place of any answer: the agent has given the call up, and whoever holds it may let it go."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(INTERNAL_ERROR, why)
 
 
 class _Parked:
@@ -118,11 +142,19 @@ class Parking:
 
         Raises:
             InvalidParams: there is no such call, or it is another agent's: the same sentence.
+            Abandoned: the call is given up; its server is told.
             Exception: what the call's request raised.
         """
         parked = self._parked.get(ticket)
         if parked is None or parked.agent != call.agent.name:
             raise InvalidParams("The call that asked is over; call again without requestState")
+        if type(responses) is not dict:
+            responses = {}
+        for response in responses.values():
+            if isinstance(response, Abandoned):
+                del self._parked[ticket]
+                parked.scope.cancel()
+                raise response
         parked.notify = call.notify
         parked.turn = anyio.Event()
         parked.answer(responses)
@@ -176,7 +208,7 @@ def plain_answers(params: Json) -> Json:
     plain: Json = {}
     for key, answer in responses.items():
         if isinstance(answer, RemoteError):
-            if getattr(answer, "question", None) != "elicitation/create":
+            if not isinstance(answer, Unanswered) or answer.question != "elicitation/create":
                 raise answer
             answer = {"action": "cancel"}
         plain[key] = answer

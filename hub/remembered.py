@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hub import records
-from hub.catalog import Catalog, Offer
+from hub.catalog import Catalog
 from hub.manifest import Manifests
 from hub.picture import Picture, Status
 from hub.store.reading import ServerRow
@@ -21,9 +21,9 @@ def picture(manifests: Manifests, rows: Sequence[ServerRow]) -> Picture:
         if row.name in manifests.servers and row.fingerprint == manifests.servers[row.name].fingerprint
     }
     offers = [
-        Offer(name, server.view(), records.definitions(learnt[name]))
+        server.offer(row.version, records.server(row)["capabilities"], records.definitions(row))
         for name, server in manifests.servers.items()
-        if name in learnt
+        if (row := learnt.get(name)) is not None
     ]
     statuses = {
         name: _status(learnt.get(name), server.connect.missing())

@@ -58,6 +58,7 @@ async def serve(
                 app.sessions,
                 ready=app.ready,
                 instructions=app.instructions,
+                capabilities=app.capabilities,
                 message_bytes_max=settings.message_bytes_max,
             )
             ending = anyio.Event()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +47,8 @@ class Session:
     seen: int
     """When it was last used, as it stood when this was read."""
     closed: int | None = None
+    log_level: str | None = None
+    """From which level on a legacy client wants log messages, if it said so."""
 
 
 class Sessions:
@@ -118,6 +120,14 @@ class Sessions:
                 session = known[0]
             self._current[agent.name] = (session, self._env.monotonic() + self._idle_seconds)
             return session
+
+    async def set_log_level(self, session: Session, level: str) -> Session:
+        """The session as it is from now on. Raises `StoreError`."""
+        await self._store.write(partial(table.set_log_level, id=session.id, level=level))
+        session = replace(session, log_level=level)
+        if session.id in self._remembered:
+            self._remembered[session.id] = session
+        return session
 
     async def close(self, session: Session) -> None:
         """Nothing goes on in it. Raises `StoreError`; the hub itself has forgotten it even then."""
@@ -208,6 +218,7 @@ def _row(session: Session) -> SessionRow:
         session.opened,
         session.seen,
         session.closed,
+        session.log_level,
     )
 
 
@@ -222,4 +233,5 @@ def _session(row: SessionRow) -> Session:
         row.opened,
         row.seen,
         row.closed,
+        row.log_level,
     )

@@ -29,8 +29,9 @@ from hub.hearing import Hearing, can_tell
 from hub.learn import Known, learn
 from hub.levels import from_level
 from hub.manifest import ServerManifest
-from hub.model import Call, Entry, Kind, Notify, Result
-from hub.parking import QUESTION_KINDS, Asked, Parking, plain_answers
+from hub.model import Call, Kind, Notify, Result
+from hub.parking import QUESTION_KINDS, Asked, Parking
+from hub.passing import Passing, inward
 from hub.watching import Watching
 
 __all__ = ["State", "Surroundings", "Upstream"]
@@ -75,6 +76,7 @@ class Upstream:
         self._around = around
         self._env = around.env
         self.main = self._berth(manifest.era, {}, shared=True)
+        self._passing = Passing(self._env, manifest.mirrors, lambda: self.known, self._learn)
         self._own: dict[_Key, tuple[Berth, anyio.CancelScope]] = {}
         self._tasks: TaskGroup | None = None
         self._taken: list[Watching] = []
@@ -120,7 +122,10 @@ class Upstream:
 
     @property
     def offer(self) -> Offer:
-        return Offer(self.name, self.manifest.view(), self.known.definitions if self.known else {})
+        known = self.known
+        if known is None:
+            return self.manifest.offer(None, {}, {})
+        return self.manifest.offer(known.version, known.capabilities, known.definitions)
 
     @property
     def settled(self) -> bool:
@@ -152,12 +157,9 @@ class Upstream:
             RemoteError: the server answered with an error.
             UpstreamError: it could not be reached, or broke.
         """
-        entry = call.entry
-        assert entry is not None
-        params = _inward(call, entry)
         self.calls_under_way += 1
         try:
-            return await self._send(call, params)
+            return await self._send(call, inward(call))
         finally:
             self.calls_under_way -= 1
             if self._retired and not self.calls_under_way:
@@ -175,13 +177,7 @@ class Upstream:
                         await berth.level.lower(link, call.log_level)
                         notify = from_level(call.log_level, notify)
                     if link.peer.modern or not berth.may_ask:
-                        return await link.request(
-                            call.method,
-                            plain_answers(params) if "inputResponses" in params else params,
-                            capabilities=dict(call.capabilities),
-                            log_level=call.log_level,
-                            on_notify=notify,
-                        )
+                        return await self._passing.request(call, params, link, notify)
                     return await self._send_parkable(replace(call, notify=notify), params, link)
                 except LinkError as error:
                     await berth.again(link, error, attempt)
@@ -233,6 +229,8 @@ class Upstream:
 
     def _own_berth(self, era: Era, session: str, asks: Json) -> Berth:
         """The link of one session whose client can be asked so, or of all that speak an era."""
+        if self.manifest.era != "auto":
+            era = self.manifest.era
         key = (era, session, frozenset(asks))
         if key in self._own:
             return self._own[key][0]
@@ -402,13 +400,3 @@ class Upstream:
     def _last_words(self) -> str:
         words = list(self.stderr)[-3:]
         return ". Its last words: " + " / ".join(words) if words else ""
-
-
-def _inward(call: Call, entry: Entry) -> Json:
-    """The params of a call with the entry's own name in them."""
-    if entry.own == call.name:
-        return call.params
-    key = "name" if entry.kind in ("tool", "prompt") else "uri"
-    if call.method == "completion/complete":
-        return {**call.params, "ref": {**call.params["ref"], key: entry.own}}
-    return {**call.params, key: entry.own}

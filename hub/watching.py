@@ -30,6 +30,7 @@ class Watching:
         self.server = call.entry.server
         self.uri = call.entry.own
         """At its server."""
+        self.grant = call.entry.grant
         self.stopped = False
         self._listener = listener
         self._on_stop = stopped

@@ -36,7 +36,7 @@ INSTALL_SECONDS = 300
 RUN_SECONDS = 240
 START_SECONDS = 30
 
-RESULT_FOLDER = re.compile(r"server-(?P<scenario>.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
+RESULT_FOLDER = re.compile(r"(?:server-)?(?P<scenario>.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
 
 
 class SuiteMissing(Exception):
@@ -94,6 +94,8 @@ class Outcome:
     selection: Selection
     checks: tuple[Check, ...]
     exit_code: int
+    said: str = ""
+    """What the client that was examined wrote, if one was."""
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -214,9 +216,27 @@ async def run_suite(
         return Outcome(selection, checks, done.returncode)
 
 
+async def run_client_scenario(suite: Suite, scenario: str, revision: str, command: str) -> Outcome:
+    """Run one scenario of the suite for clients: `COMMAND URL` is started, and what it does is judged.
+
+    Raises:
+        TimeoutError: it took longer than `RUN_SECONDS`.
+    """
+    arguments = ("--scenario", scenario, "--spec-version", revision)
+    with TemporaryDirectory() as folder:
+        whole = [*suite.command, "client", "--command", command, *arguments, "-o", folder]
+        with anyio.fail_after(RUN_SECONDS):
+            done = await anyio.run_process(whole, cwd=REPOSITORY, check=False, stderr=subprocess.STDOUT)
+        said = "".join(file.read_text() for file in sorted(Path(folder).rglob("std*.txt")))
+        checks = _read_checks(Path(folder))
+        if not checks:
+            checks = (_crashed(scenario, done.stdout.decode(errors="replace")[-2000:]),)
+        return Outcome(Selection(f"{scenario} {revision}", arguments), checks, done.returncode, said)
+
+
 def _read_checks(folder: Path) -> tuple[Check, ...]:
     checks: list[Check] = []
-    for result in sorted(folder.iterdir(), key=lambda result: result.name):
+    for result in sorted(folder.rglob("*"), key=lambda result: result.name):
         if (match := RESULT_FOLDER.fullmatch(result.name)) is None:
             continue
         scenario = match["scenario"]

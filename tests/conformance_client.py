@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +23,11 @@ from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitRequestFormParams, ElicitRequestParams, ElicitResult, Tool
+from pydantic import BaseModel
 
-from tests.conformance import SELECTIONS
 from tests.homes import MODERN, running, token, write
 
 SECONDS = 20
-
-del SELECTIONS
 
 SAMPLES: dict[str, Any] = {"integer": 2, "number": 2.5, "boolean": True, "array": [], "object": {}}
 
@@ -42,22 +40,23 @@ async def main(url: str) -> None:
         async with agent(Path(folder), url, modern=version == MODERN) as client:
             tools = (await client.list_tools()).tools
             sys.stdout.write(f"tools: {', '.join(tool.name for tool in tools)}\n")
-            wanted = context.get("toolCalls") or [
-                {"name": tool.name, "arguments": arguments(tool)} for tool in tools
-            ]
-            for call in wanted:
-                await use(client, call["name"], call.get("arguments") or {})
+            for call in context.get("toolCalls") or [
+                {"name": tool.name, "arguments": arguments(tool, tools)} for tool in tools
+            ]:
+                await tell(call["name"], client.call_tool(call["name"], call["arguments"]))
             for resource in (await client.list_resources()).resources:
-                await read(client, resource.uri)
+                await tell(resource.uri, client.read_resource(resource.uri))
             for prompt in (await client.list_prompts()).prompts:
-                await prompt_of(client, prompt.name)
+                await tell(prompt.name, client.get_prompt(prompt.name))
 
 
 @asynccontextmanager
 async def agent(folder: Path, url: str, *, modern: bool) -> AsyncIterator[Client]:
     """A client of a hub that has the server behind it, under its own names."""
     write(folder, "all", agent="all", may=["*"])
-    write(folder, "server", server="server", connect={"url": url}, names="bare", results="whole", start="eager")
+    write(
+        folder, "server", server="server", connect={"url": url}, names="bare", results="whole", start="eager"
+    )
     with running(folder) as hub:
         hub.until("server: (ready|failed)")
         headers = {"authorization": f"Bearer {token(folder, 'all')}"}
@@ -73,33 +72,21 @@ async def agent(folder: Path, url: str, *, modern: bool) -> AsyncIterator[Client
         sys.stdout.write(hub.said)
 
 
-def arguments(tool: Tool) -> dict[str, Any]:
-    """Something for each argument that has a type; `a` and `b` are what the suite asks for: 2 and 3."""
+def arguments(tool: Tool, tools: list[Tool]) -> dict[str, Any]:
+    """Something for each argument that has a type; two are what the suite asks for by name."""
     properties = tool.input_schema.get("properties", {})
     made = {name: SAMPLES.get(schema.get("type"), name) for name, schema in properties.items()}
-    return {**made, **({"b": 3} if "b" in made else {})}
+    asked = {"b": 3, "schema": tools[0].input_schema}
+    return {**made, **{name: value for name, value in asked.items() if name in made}}
 
 
-async def use(client: Client, name: str, arguments: dict[str, Any]) -> None:
+async def tell(name: str, use: Awaitable[BaseModel]) -> None:
+    """Say what became of one use; what the server refuses is not for this program to judge."""
     try:
-        result = await client.call_tool(name, arguments)
-        sys.stdout.write(f"{name}: {result.model_dump_json(by_alias=True, exclude_none=True)[:300]}\n")
+        said = (await use).model_dump_json(by_alias=True, exclude_none=True)[:300]
     except MCPError as error:
-        sys.stdout.write(f"{name}: {error}\n")
-
-
-async def read(client: Client, uri: str) -> None:
-    try:
-        await client.read_resource(uri)
-    except MCPError as error:
-        sys.stdout.write(f"{uri}: {error}\n")
-
-
-async def prompt_of(client: Client, name: str) -> None:
-    try:
-        await client.get_prompt(name)
-    except MCPError as error:
-        sys.stdout.write(f"{name}: {error}\n")
+        said = str(error)
+    sys.stdout.write(f"{name}: {said}\n")
 
 
 async def fill_in(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:

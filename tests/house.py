@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -39,6 +39,7 @@ from hub.server import Front, HttpApp
 from hub.sessions import Sessions
 from hub.settings import Settings
 from hub.store.db import Store
+from hub.watching import Listener, Watching
 
 VERSION = "2026-07-28"
 SECONDS_MAX = 20
@@ -89,7 +90,7 @@ class Server:
 
     calls: list[Call] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
-    watched: list[str] = field(default_factory=list)
+    watched: list[Watching] = field(default_factory=list)
     running: int = 0
     changed: anyio.Event = field(default_factory=anyio.Event)
     gate: anyio.Event = field(default_factory=anyio.Event)
@@ -106,10 +107,21 @@ class Server:
         changed, self.changed = self.changed, anyio.Event()
         changed.set()
 
-    def watch(self, server: str, uri: str) -> Callable[[], None]:
-        """Somebody wants to hear of a resource."""
-        self.watched.append(uri)
-        return lambda: self.watched.remove(uri)
+    def watch(self, call: Call, listener: Listener) -> Watching:
+        """Somebody wants to hear of a resource: as the fleet takes it, of a server that agrees at once."""
+        watching = Watching(call, listener, self.watched.remove)
+        self.watched.append(watching)
+        if watching.uri == "note://mute":
+            watching.fail(RemoteError(-31000, "I say nothing of this"))
+        elif watching.uri != "note://slow":
+            watching.confirm()
+        return watching
+
+    def update(self, uri: str, **params: Any) -> None:
+        """The resource has changed."""
+        for watching in [*self.watched]:
+            if uri.startswith(watching.uri):
+                watching.tell(uri, {"uri": uri, **params})
 
     async def __call__(self, call: Call) -> Result:
         self.calls.append(call)
@@ -264,7 +276,7 @@ async def events(answer: httpx.Response) -> AsyncIterator[Any]:
     assert answer.headers["content-type"] == "text/event-stream"
     assert answer.headers["x-accel-buffering"] == "no"
     async for line in answer.aiter_lines():
-        if line.startswith("data: "):
+        if line.startswith("data: {"):
             yield json.loads(line[6:])
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,16 @@ LEDGER = [sys.executable, str(ROOT / "tests" / "servers" / "ledger.py")]
 STREAMS = {"accept": "application/json, text/event-stream"}
 
 
-def furnish(folder: Path) -> Path:
+def furnish(folder: Path, *flags: str) -> Path:
     """A home with the server `ledger`, whose word on what only reads is trusted."""
     home = folder / "home"
-    write(home, "ledger", server="ledger", trust="annotations", connect={"command": [*LEDGER, str(folder)]})
+    write(
+        home,
+        "ledger",
+        server="ledger",
+        trust="annotations",
+        connect={"command": [*LEDGER, str(folder), *flags]},
+    )
     write(home, "me", agent="me", may=["*"])
     return home
 
@@ -134,11 +141,12 @@ async def test_nothing_acknowledged_is_lost_and_no_process_is_left_when_the_hub_
     tmp_path: Path,
 ) -> None:
     """Ours: kill -9 at any moment; what was answered is recorded, what was open becomes unknown."""
-    home, chance = furnish(tmp_path), random.Random(20261121)
+    home, chance = furnish(tmp_path, "--stubborn"), random.Random(20261121)
     credential = ""
     session: dict[str, str] = {}
     acknowledged: dict[str, str] = {}
     processes: dict[int, str] = {}
+    under_way: set[str] = set()
     for round in range(ROUNDS + 1):
         with started(home) as hub:
             url = hub.url
@@ -147,10 +155,12 @@ async def test_nothing_acknowledged_is_lost_and_no_process_is_left_when_the_hub_
                 hub.until("ledger: ready")
                 session = await initialize(url, credential)
             # What was under way when the one before was killed is unknown now; the rest stands.
-            assert {state for _, state in rows_of(home).values()} <= {"done", "unknown"}
+            rows = rows_of(home)
+            assert {key for key, (_, state) in rows.items() if state == "unknown"} == under_way
+            assert {state for _, state in rows.values()} <= {"done", "unknown"}
             assert lost(home, acknowledged) == {}
             # A legacy session is older than any hub.
-            assert await look(url, credential, session, f"session-{round}") == f"session-{round}"
+            assert await use(url, credential, session, "look", f"session-{round}") == f"session-{round}"
             await eventually(partial(gone, processes))
             if round == ROUNDS:
                 break
@@ -158,7 +168,7 @@ async def test_nothing_acknowledged_is_lost_and_no_process_is_left_when_the_hub_
             assert len(processes) == 2  # the server, and what guards it
             load = Load(url, credential, round)
             with anyio.fail_after(SECONDS):
-                await load.run(hub.pid, chance.randrange(1, 150))
+                await load.run(hub.pid, chance.randrange(1, 100))
             assert hub.end(signal.SIGKILL) == -signal.SIGKILL
         acknowledged.update(load.acknowledged)
         assert lost(home, acknowledged) == {}
@@ -166,7 +176,8 @@ async def test_nothing_acknowledged_is_lost_and_no_process_is_left_when_the_hub_
         rows, receipts = rows_of(home), lines(tmp_path / "receipts")
         assert [key for key in receipts if rows.get(key, ("", ""))[0] != "append"] == []
         assert len(receipts) == len(set(receipts))
-    assert {state for _, state in rows_of(home).values()} == {"done", "unknown"}
+        under_way |= {key for key, (_, state) in rows.items() if state == "intended"}
+    assert len(under_way) >= ROUNDS
     assert len(lines(tmp_path / "starts")) == ROUNDS + 1
 
 
@@ -185,6 +196,29 @@ def lost(home: Path, acknowledged: dict[str, str]) -> dict[str, Any]:
     """What was answered, but is not recorded so."""
     rows = rows_of(home)
     return {key: rows.get(key) for key, tool in acknowledged.items() if rows.get(key) != (tool, "done")}
+
+
+async def test_nothing_is_answered_or_done_that_is_not_written_down_yet(tmp_path: Path) -> None:
+    """Ours: another program holds the database's lock, so nothing can be committed for a moment."""
+    home = furnish(tmp_path)
+    answered: list[str] = []
+    with running(home) as hub, anyio.fail_after(SECONDS):
+        credential = token(home)
+        hub.until("ledger: ready")
+        session = await initialize(hub.url, credential)
+
+        async def call(tool: str) -> None:
+            answered.append(await use(hub.url, credential, session, tool, tool))
+
+        with closing(sqlite3.connect(home / ".hub" / "hub.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call, "look")
+                tasks.start_soon(call, "append")
+                await anyio.sleep(0.5)  # long enough for both, were they not held
+                assert answered == [] and lines(tmp_path / "receipts") == []
+                other.execute("ROLLBACK")
+        assert sorted(answered) == ["append", "look"] and lines(tmp_path / "receipts") == ["append"]
 
 
 async def test_a_call_that_reports_without_pause_is_cancelled_when_its_agent_leaves(tmp_path: Path) -> None:
@@ -227,12 +261,12 @@ async def initialize(url: str, credential: str) -> dict[str, str]:
     return {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
 
 
-async def look(url: str, credential: str, session: dict[str, str], key: str) -> Any:
-    """What `look` says in that session."""
+async def use(url: str, credential: str, session: dict[str, str], tool: str, key: str) -> str:
+    """What a tool says in that session."""
     headers = {**STREAMS, **session, "authorization": f"Bearer {credential}"}
+    body = message("tools/call", {"name": f"ledger__{tool}", "arguments": {"key": key}})
     async with httpx.AsyncClient(headers=headers, timeout=SECONDS, trust_env=False) as http:
-        answer = await http.post(
-            url, json=message("tools/call", {"name": "ledger__look", "arguments": {"key": key}})
-        )
+        answer = await http.post(url, json=body)
     assert answer.status_code == 200, answer.text
-    return answer.json()["result"]["content"][0]["text"]
+    said: str = answer.json()["result"]["content"][0]["text"]
+    return said

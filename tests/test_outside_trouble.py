@@ -40,11 +40,11 @@ def used(home: Path) -> Path:
 
 
 def contents(home: Path) -> dict[str, bytes]:
-    """Every file but the lock, which names who last held it."""
+    """Every file but the lock, which names who last held it, and what SQLite leaves beside a file it read."""
     return {
         str(path.relative_to(home)): path.read_bytes()
         for path in sorted(home.rglob("*"))
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.name not in ("lock", "hub.db-shm", "hub.db-wal")
     }
 
 

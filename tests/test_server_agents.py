@@ -35,7 +35,7 @@ async def test_an_agent_learns_who_the_hub_is_and_what_it_can(hub: House, mode: 
         capabilities = client.server_capabilities
         assert capabilities is not None and capabilities.tools is not None
         assert capabilities.tools.list_changed is True
-        assert capabilities.logging is None and capabilities.completions is None
+        assert capabilities.logging is not None and capabilities.completions is None
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -265,7 +265,7 @@ async def test_a_legacy_request_is_refused_as_its_era_does(hub: House, http: htt
         (message("server/discover"), 200, -32601),
         (message("subscriptions/listen"), 200, -32601),
         (message("completion/complete", {"ref": {"type": "ref/prompt", "name": "box__no"}}), 200, -32602),
-        (message("logging/setLevel"), 200, -32601),
+        (message("logging/setLevel"), 200, -32602),
         (message("tools/call"), 200, -32602),
         (message("tools/call", {"name": "box__none"}), 200, -32602),
         (message("resources/read", {"uri": "none://x"}), 200, -32002),

@@ -19,6 +19,7 @@ from mcp.client.client import ConnectMode
 
 from hub.server import serve_stream
 from tests.house import INITIALIZE, SUBSCRIPTION_KEY, TOOLS, House, house, in_time, message, modern, tool
+from tests.hub_room import Room
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +76,7 @@ class Pipe:
 
 
 @asynccontextmanager
-async def pipe(hub: House, tmp_path: Path, agent: str = "me") -> AsyncIterator[Pipe]:
+async def pipe(hub: House | Room, tmp_path: Path, agent: str = "me") -> AsyncIterator[Pipe]:
     """A connection of `agent`; whoever leaves it has seen its end."""
     path = tmp_path / "s"
 

@@ -4,6 +4,7 @@ record      outermost of those that stand, so that refusals and timeouts are rec
 deadline    outside authorize: whatever a call waits for counts
 authorize   nothing below it sees a call that may not be
 check       judges arguments, so it must not run for what is refused
+tasks       a task is a use of the tool that made it: asked for anew, it is authorized anew
 questions   innermost: a repeated call has been authorized anew before its state is opened
 
 `trace` and `fallback` will stand outside record, `limit`, `approve`, `retry` and `breaker` after
@@ -19,10 +20,13 @@ from hub.middleware.check import Check
 from hub.middleware.deadline import Deadline
 from hub.middleware.questions import Questions
 from hub.middleware.record import Record
+from hub.middleware.tasks import Tasks
 from hub.model import Middleware
 
 __all__ = ["ordered"]
 
 
-def ordered(record: Record, deadline: Deadline, check: Check, questions: Questions) -> Sequence[Middleware]:
-    return (record, deadline, authorize, check, questions)
+def ordered(
+    record: Record, deadline: Deadline, check: Check, tasks: Tasks, questions: Questions
+) -> Sequence[Middleware]:
+    return (record, deadline, authorize, check, tasks, questions)

@@ -32,7 +32,7 @@ class Check:
 
     async def __call__(self, call: Call, inner: Handler) -> Result:
         entry = call.entry
-        if entry is None or entry.kind != "tool" or not self._wanted(entry.server):
+        if entry is None or call.method != "tools/call" or not self._wanted(entry.server):
             return await inner(call)
         validator = self._validator(entry)
         wrong = [] if validator is None else _wrong(validator, call.params.get("arguments", {}))

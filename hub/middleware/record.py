@@ -78,7 +78,7 @@ class Record:
             await self._record(intent, outcome, True)
 
     def _intent(self, call: Call) -> Intent:
-        params, size = _text(call.params, self._bytes_max)
+        params, size = _text(_sayable(call.params), self._bytes_max)
         entry = call.entry
         return Intent(
             call.id,
@@ -122,6 +122,18 @@ class Record:
 
     def _since(self, began: float) -> int:
         return round((self._env.monotonic() - began) * 1e6)
+
+
+def _sayable(params: Json) -> Json:
+    """Params as JSON: an answer to a question may be an error."""
+    answers = params.get("inputResponses")
+    if type(answers) is not dict:
+        return params
+    said = {
+        key: {"error": _said(answer)} if isinstance(answer, RemoteError) else answer
+        for key, answer in answers.items()
+    }
+    return {**params, "inputResponses": said}
 
 
 def _said(error: Exception) -> Json:

@@ -8,7 +8,8 @@ Nothing is modified in place, and what is not known passes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,22 +24,33 @@ from connectors.base import (
     SUBSCRIPTION_ID_KEY,
     Json,
 )
-from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, UNSUPPORTED_VERSION
+from connectors.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    MISSING_CLIENT_CAPABILITY,
+    UNSUPPORTED_VERSION,
+)
 from hub import __version__
 from hub.model import Agent, Kind, Result
+from hub.server.changes import Watch
 from hub.server.errors import Fault
+from hub.server.older import in_words_of
 from hub.sessions import Session
+from hub.tasks import TASKS, declares_tasks
 
 __all__ = [
-    "CAPABILITIES",
     "LOG_LEVELS",
     "SERVER_INFO",
     "SUPPORTED_VERSIONS",
+    "BackChannel",
     "Caller",
     "Envelope",
+    "Say",
+    "declared",
     "inner_params",
     "legacy_version",
     "listed",
+    "missing_tasks",
     "read_envelope",
     "said_version",
     "shaped",
@@ -46,12 +58,6 @@ __all__ = [
 ]
 
 SERVER_INFO: Final[Json] = {"name": "hub", "title": "MCP tool hub", "version": __version__}
-
-CAPABILITIES: Final[Json] = {
-    "tools": {"listChanged": True},
-    "resources": {"listChanged": True},
-    "prompts": {"listChanged": True},
-}
 
 SUPPORTED_VERSIONS: Final[tuple[str, ...]] = (*reversed(MODERN_VERSIONS), *reversed(LEGACY_VERSIONS))
 """Newest first. The legacy ones are reached by `initialize`."""
@@ -75,6 +81,15 @@ _MODERN_META: Final[Json] = {SERVER_INFO_KEY: SERVER_INFO}
 _MODERN_FIELDS: Final = ("resultType", "ttlMs", "cacheScope")
 
 
+Say = Callable[[bytes], Awaitable[None]]
+"""Sends one message to a client."""
+BackChannel = Callable[[], AbstractAsyncContextManager[Say]]
+"""Opens the way back to the client of one request, for as long as its answer is waited for."""
+
+_ELICITATION_SINCE: Final = "2025-06-18"
+_URL_MODE_SINCE: Final = "2025-11-25"
+
+
 @dataclass(slots=True)
 class Caller:
     """Who asks, in which era, and what its client can do."""
@@ -86,6 +101,10 @@ class Caller:
     session: Session | None = None
     """`None`: a modern one's, looked up by agent and client once a call needs it."""
     log_level: str | None = None
+    back: BackChannel | None = None
+    """How its client can be asked in the middle of this request; `None` where it cannot (the modern era)."""
+    watch: Watch | None = None
+    """What tells a legacy session of changes, where the request is about that."""
 
 
 @dataclass(slots=True)
@@ -150,6 +169,16 @@ def legacy_version(requested: str) -> str:
     return requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[-1]
 
 
+def declared(version: str, capabilities: Json) -> Json:
+    """What a legacy client declared, without what its version does not know."""
+    elicitation = capabilities.get("elicitation")
+    if elicitation is None or (version >= _URL_MODE_SINCE and elicitation != {}):
+        return capabilities
+    kept = {key: value for key, value in capabilities.items() if key != "elicitation"}
+    # In these versions it says nothing but that forms can be filled in.
+    return {**kept, "elicitation": {}} if version >= _ELICITATION_SINCE else kept
+
+
 def inner_params(params: Json) -> Json:
     """`params` as they go inwards: without what the protocol itself put into `_meta`.
 
@@ -172,16 +201,47 @@ def inner_params(params: Json) -> Json:
     return {key: value for key, value in params.items() if key != "_meta"}
 
 
-def shaped(result: Result, method: str, modern: bool) -> Result:
-    """A server's result as an agent of the given era reads it.
+def shaped(result: Result, method: str, caller: Caller) -> Result:
+    """A server's result as whoever asked reads it, in their era.
 
     Raises:
-        Fault: -32603, the result cannot be said in the agent's era.
+        Fault: the result is of a type that they cannot read: -32021 where it is known what their
+            client would have had to declare, else -32603.
     """
-    return _modern(result, method) if modern else _legacy(result, method)
+    if caller.modern:
+        return _modern(result, method, caller.capabilities)
+    version = LEGACY_VERSIONS[-1] if caller.session is None else caller.session.version
+    return _legacy(in_words_of(version, result, method), method)
 
 
-def _modern(result: Result, method: str) -> Result:
+def _check_type(type_: Any, method: str, capabilities: Json) -> None:
+    """Whether a modern client can read a result of this type: one of an extension only if it speaks any."""
+    if type_ == "task" and method == "tools/call":
+        if declares_tasks(capabilities):
+            return
+        raise missing_tasks()
+    extensions = capabilities.get("extensions")
+    others = isinstance(extensions, dict) and any(name != TASKS for name in extensions)
+    if type_ == "task" or not (isinstance(type_, str) and others):
+        raise Fault(
+            INTERNAL_ERROR,
+            f"The server's answer is of a type ({type_!r:.60}) that this client did not say it understands",
+            {"reason": "result_type"},
+        )
+
+
+def missing_tasks() -> Fault:
+    """The answer to a client that needs tasks but does not declare them."""
+    required: Json = {"extensions": {TASKS: {}}}
+    return Fault(
+        MISSING_CLIENT_CAPABILITY, "Missing required client capability", {"requiredCapabilities": required}
+    )
+
+
+def _modern(result: Result, method: str, capabilities: Json) -> Result:
+    type_ = result.get("resultType", "complete")
+    if type_ not in ("complete", "input_required"):
+        _check_type(type_, method, capabilities)
     meta = result.get("_meta")
     stamped = {**meta, SERVER_INFO_KEY: SERVER_INFO} if type(meta) is dict else _MODERN_META
     shown = {**result, "_meta": stamped}
@@ -201,9 +261,7 @@ def _legacy(result: Result, method: str) -> Result:
             "The server's answer needs something that this client's protocol version cannot do",
             {"reason": "result_type"},
         )
-    gone: list[str] = [key for key in _MODERN_FIELDS if key in result]
-    if method == "tools/call" and type(result.get("structuredContent", _MODERN_META)) is not dict:
-        gone.append("structuredContent")
+    gone = [key for key in _MODERN_FIELDS if key in result]
     meta = result.get("_meta")
     stamped = type(meta) is dict and SERVER_INFO_KEY in meta
     if not gone and not stamped:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from connectors.base import Json, RemoteError
 from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Malformed
 from hub.errors import HubError, InvalidParams, NotFound, Unauthorized, UpstreamError
+from hub.tasks import TASK_METHODS
 
 __all__ = ["RESOURCE_NOT_FOUND", "Fault", "fault_of"]
 
@@ -21,6 +22,7 @@ RESOURCE_NOT_FOUND: Final = -32002
 """Of the legacy era only; the modern one answers -32602 and forbids this code."""
 
 _URL_ELICITATION_REQUIRED: Final = -32042
+_OF_RESOURCES: Final = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
 _KIND_WORDS: Final = {"tools/call": "tool", "prompts/get": "prompt"}
 
 
@@ -81,9 +83,11 @@ def _of_remote(error: RemoteError, modern: bool) -> Fault:
 
 
 def _unknown(error: NotFound, method: str, params: Json, modern: bool) -> Fault:
-    if method == "resources/read":
+    if method in _OF_RESOURCES:
         code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
         return Fault(code, "Resource not found", {"uri": params.get("uri")})
+    if method in TASK_METHODS:
+        return Fault(INVALID_PARAMS, f"Unknown task: {params.get('taskId')}")
     if method in _KIND_WORDS:
         return Fault(INVALID_PARAMS, f"Unknown {_KIND_WORDS[method]}: {params.get('name')}")
     return Fault(INVALID_PARAMS, str(error))

@@ -10,8 +10,13 @@ from hub.errors import NotFound
 from hub.hub import Hub
 from hub.identity import Identities
 from hub.model import Agent, Json
+from hub.parking import QUESTION_SECONDS
+from hub.server.capabilities import OWN
 from hub.server.changes import Changes
+from hub.server.lines import Lines
+from hub.server.questions import Questions
 from hub.server.running import Running
+from hub.server.voices import Voices
 from hub.sessions import Sessions
 
 __all__ = ["STREAMS_MAX", "VALUES_MAX", "Front"]
@@ -30,6 +35,8 @@ class Front:
     Args:
         ready: Whether the hub is, and counts without names.
         instructions: What an agent is told about the use of its tools, or `None`.
+        capabilities: What an agent is told that it can do here.
+        question_seconds: How long a legacy client may take to answer a question.
         message_bytes_max: How large one message over a pipe may be. (HTTP has its settings.)
     """
 
@@ -41,6 +48,8 @@ class Front:
         *,
         ready: Callable[[], tuple[bool, Json]],
         instructions: Callable[[Agent], str | None] = lambda agent: None,
+        capabilities: Callable[[Agent], Json] = lambda agent: OWN,
+        question_seconds: float = QUESTION_SECONDS,
         message_bytes_max: int = 4 * 1024 * 1024,
     ) -> None:
         self.hub = hub
@@ -48,9 +57,13 @@ class Front:
         self.sessions = sessions
         self.ready = ready
         self.instructions = instructions
+        self.capabilities = capabilities
+        self.questions = Questions(hub.env, question_seconds)
         self.message_bytes_max = message_bytes_max
         self.running = Running()
         self.changes = Changes(hub, self.current)
+        self.lines = Lines(hub.env)
+        self.voices = Voices(self.changes, self.lines, hub.env)
         identities.on_change(self._identities_changed)
 
     def current(self, agent: Agent) -> Agent | None:
@@ -70,4 +83,4 @@ class Front:
     def _identities_changed(self) -> None:
         """End what revoked tokens and removed agents still have open; tell the others what they may use."""
         self.running.revoke(lambda agent: self.current(agent) is not None)
-        self.changes.wake()
+        self.changes.settle()

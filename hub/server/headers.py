@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 
-from connectors.http_headers import decode_value, is_name, is_value
+from connectors.http_headers import decode_value, is_value
 from connectors.jsonrpc import HEADER_MISMATCH
 from connectors.mirror import Mirrored, at, is_whole
 from hub.model import Json
 from hub.server.errors import Fault
 
-__all__ = ["Allowed", "accepts", "check_mirrored", "check_routing", "gather", "text"]
+__all__ = ["Allowed", "accepts", "check_mirrored", "check_routing", "gather", "prefers_stream", "text"]
 
 Headers = Mapping[bytes, bytes]
 
@@ -77,6 +77,12 @@ def accepts(headers: Headers) -> tuple[bool, bool]:
         anything or b"application/json" in value or b"application/*" in value,
         anything or b"text/event-stream" in value or b"text/*" in value,
     )
+
+
+def prefers_stream(headers: Headers) -> bool:
+    """Whether the client names the stream before JSON: then it gets one, also where JSON would do."""
+    value = headers.get(b"accept", b"").lower()
+    return 0 <= value.find(b"text/event-stream") < value.find(b"application/json")
 
 
 class Allowed:

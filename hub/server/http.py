@@ -19,8 +19,7 @@ from connectors.mirror import BadMark, Mirrored, mirrored
 from hub.errors import Unauthorized
 from hub.model import Agent, Json
 from hub.policy import decide
-from hub.server.changes import METHODS, Watch
-from hub.server.era import Caller, read_envelope, said_version, unsupported
+from hub.server.era import Caller, declared, read_envelope, said_version, unsupported
 from hub.server.errors import Fault, fault_of
 from hub.server.front import STREAMS_MAX, VALUES_MAX, Front
 from hub.server.headers import (
@@ -31,9 +30,11 @@ from hub.server.headers import (
     check_mirrored,
     check_routing,
     gather,
+    prefers_stream,
     text,
 )
-from hub.server.methods import answer, honoured, initialize, respond, silenced
+from hub.server.listening import SUBSCRIBING, agree, honoured
+from hub.server.methods import answer, initialize, respond, silenced
 from hub.server.replies import (
     MODERN_STATUS,
     Rejection,
@@ -45,8 +46,9 @@ from hub.server.replies import (
     too_many_streams,
     unauthorized,
 )
+from hub.server.resumption import ResumableStream, serve_lost, serve_rest, serve_voice
 from hub.server.running import Receive, Work
-from hub.server.streams import EventStream, Outbox, Send, serve_call, serve_session, serve_watch
+from hub.server.streams import EventStream, Outbox, Send, serve_call, serve_watch
 from hub.sessions import Session
 
 __all__ = ["HttpApp", "HttpSettings"]
@@ -92,7 +94,6 @@ class HttpApp:
         self._mirrored: dict[str, tuple[Mirrored, ...]] = {}
         self._mirrored_of: Any = None
         """The catalog whose tools `_mirrored` knows."""
-        self._session_streams: dict[str, list[Watch]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -190,10 +191,10 @@ class HttpApp:
             self._check_mirrored(request.headers, work.agent, params)
         # Whatever takes long enough is watched: a client that is gone has cancelled.
         work.receive = request.receive
-        if method == "subscriptions/listen":
-            await self._listen(request, message["id"], honoured(params))
-            return
         caller = Caller(work.agent, True, envelope.client, envelope.capabilities, None, envelope.log_level)
+        if method == "subscriptions/listen":
+            await self._listen(request, caller, message["id"], params)
+            return
         await self._respond(request, caller, message["id"], method, params)
 
     async def _legacy(self, request: _Request, message: Json, kind: str) -> None:
@@ -203,16 +204,23 @@ class HttpApp:
                 session, result = await initialize(self._front, work.agent, "legacy", params)
             except Fault as fault:
                 raise Rejection(200, fault) from None
+            self._front.voices.open(session, work.agent)
             named = (b"mcp-session-id", session.id.encode())
             await send_json(request.send, 200, answer(message["id"], result), named)
             return
         session = await self._session(request)
+        self._front.voices.heard(session.id)
         if kind == "request":
             # Its connection's end is no cancellation in this era: `notifications/cancelled` is.
             self._front.running.name(work, (session.id, message["id"]))
-            caller = Caller(work.agent, False, session.client, session.capabilities, session)
+            capabilities = declared(session.version, session.capabilities)
+            caller = Caller(work.agent, False, session.client, capabilities, session, session.log_level)
+            if method in SUBSCRIBING:
+                caller.watch = self._front.voices.of(session, work.agent).watch
             await self._respond(request, caller, message["id"], message["method"], params)
             return
+        if kind == "response":
+            self._front.questions.answer(session.id, message)
         if method == "notifications/cancelled":
             cancelled = params.get("requestId")
             # A number that only equals the id is not the id: 1.0 is not 1.
@@ -225,10 +233,16 @@ class HttpApp:
     ) -> None:
         front, work = self._front, request.work
         mute = silenced(caller, method, params) if request.takes_stream else None
+        stream = EventStream(request.send, work)
+        if caller.session is not None and not caller.modern:
+            stream = ResumableStream(request.send, work, front.lines, caller.session, id)
         if mute is not None:
+            outbox = Outbox(mute)
+            if not caller.modern:
+                caller.back = outbox.back
             outcome = await serve_call(
-                EventStream(request.send, work),
-                Outbox(mute),
+                stream,
+                outbox,
                 lambda notify: respond(front, caller, id, method, params, notify),
             )
             if outcome is None:
@@ -236,6 +250,10 @@ class HttpApp:
         else:
             outcome = await respond(front, caller, id, method, params)
         code, answered = outcome
+        if not code and request.takes_stream and prefers_stream(request.headers):
+            await stream.start()
+            await stream.say([answered], last=True)
+            return
         work.waits_for_peer(True)
         work.started = True
         status = MODERN_STATUS.get(code, 200) if code and caller.modern else 200
@@ -272,46 +290,50 @@ class HttpApp:
             raise refused(404, "Session not found: initialize again")
         return session
 
-    async def _listen(self, request: _Request, id: int | str, filter: dict[str, str]) -> None:
+    async def _listen(self, request: _Request, caller: Caller, id: int | str, params: Json) -> None:
         if not request.takes_stream:
             raise refused(406, "Accept must allow text/event-stream")
-        changes, work = self._front.changes, request.work
+        changes, work, wanted = self._front.changes, request.work, honoured(params)
         if changes.streams(work.agent) >= STREAMS_MAX:
             raise too_many_streams(STREAMS_MAX)
-        with changes.watch(work.agent, filter.values()) as watch:
-            await serve_watch(EventStream(request.send, work), watch, id, dict.fromkeys(filter, True))
+        with changes.connected(work.agent), changes.watch(work.agent, wanted.methods) as watch:
+            agreed = await agree(self._front, caller, watch, wanted)
+            await serve_watch(EventStream(request.send, work), watch, id, agreed)
 
     async def _get(self, request: _Request) -> None:
-        """A legacy session's own stream. Of several, the newest is told; the others wait their turn."""
+        """A legacy session's own stream, or the rest of any of its streams."""
         _check_has_sessions(request.headers)
         if not accepts(request.headers)[1]:
             raise refused(406, "Accept must allow text/event-stream")
-        changes, work = self._front.changes, request.work
+        front, work = self._front, request.work
         session = await self._session(request)
-        if changes.streams(work.agent) >= STREAMS_MAX:
+        last_event_id = text(request.headers, b"last-event-id")
+        resumed = front.lines.find(last_event_id, session.id) if last_event_id else None
+        if last_event_id and resumed is None:
+            raise refused(400, "Invalid request: Last-Event-ID is none that this server gave")
+        if front.changes.streams(work.agent) >= STREAMS_MAX:
             raise too_many_streams(STREAMS_MAX)
         work.waits_for_peer(False)
         work.receive = request.receive
-        streams = self._session_streams.setdefault(session.id, [])
-        with changes.watch(work.agent, METHODS.values()) as watch:
-            for other in streams:
-                other.muted = True
-            streams.append(watch)
-            try:
-                await serve_session(EventStream(request.send, work), watch)
-            finally:
-                streams.remove(watch)
-                if streams:
-                    streams[-1].muted = False
-                else:
-                    del self._session_streams[session.id]
+        stream = EventStream(request.send, work)
+        with front.changes.connected(work.agent):
+            line = None if resumed is None else resumed.line
+            if resumed is not None and line is None and resumed.request is not None:
+                await serve_lost(stream, resumed.request)
+            elif resumed is not None and line is not None and line.request is not None:
+                await serve_rest(stream, line, resumed.number)
+            else:
+                voice = front.voices.of(session, work.agent)
+                number = None if resumed is None or line is None else resumed.number
+                line = line or front.lines.open(session.id, None)
+                await serve_voice(stream, voice, session, line, number)
 
     async def _delete(self, request: _Request) -> None:
         _check_has_sessions(request.headers)
         session = await self._session(request)
         await self._front.sessions.close(session)
-        for watch in self._session_streams.get(session.id, ()):
-            watch.end("closing")
+        self._front.questions.end(session.id)
+        self._front.voices.close(session.id)
         await send_empty(request.send, 204)
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from connectors.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, encode
+from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, encode
 from hub.hub import METHOD_KINDS
-from hub.model import Agent, Json, Notify
-from hub.server.changes import METHODS
+from hub.model import Agent, Json, Notify, Result
 from hub.server.era import (
-    CAPABILITIES,
+    LOG_LEVELS,
     SERVER_INFO,
     SUPPORTED_VERSIONS,
     Caller,
@@ -23,11 +22,15 @@ from hub.server.era import (
     shaped,
 )
 from hub.server.errors import Fault, fault_of
+from hub.server.extended import ask_task, use_extension
 from hub.server.front import Front
+from hub.server.listening import subscribe, unsubscribe
 from hub.server.lists import LISTS, TTL_MS, page
+from hub.server.questions import CannotAsk, concluded
 from hub.sessions import Session
+from hub.tasks import TASK_METHODS
 
-__all__ = ["LEGACY", "MODERN", "answer", "failure", "honoured", "initialize", "respond", "silenced"]
+__all__ = ["LEGACY", "MODERN", "answer", "failure", "initialize", "is_use", "respond", "silenced"]
 
 Method = Callable[[Front, Caller, str, Json, Notify | None], Awaitable[bytes]]
 """`(front, caller, method, params, notify)` -> the JSON text of the result."""
@@ -39,6 +42,8 @@ async def respond(
     """The whole answer to one request, and the code of the error that it is (0: a result)."""
     try:
         handle = (MODERN if caller.modern else LEGACY).get(method)
+        if handle is None and front.hub.speakers(caller.agent, method):
+            handle = use_extension
         if handle is None:
             raise Fault(METHOD_NOT_FOUND, f"Method not found: {method:.100}")
         return 0, answer(id, await handle(front, caller, method, params, notify))
@@ -78,19 +83,59 @@ async def initialize(
     session = await front.sessions.open(
         agent, kind=kind, version=version, client=client, capabilities=capabilities
     )
-    result: Json = {"protocolVersion": version, "capabilities": CAPABILITIES, "serverInfo": SERVER_INFO}
+    result: Json = {
+        "protocolVersion": version,
+        "capabilities": _capabilities(front, agent, modern=False),
+        "serverInfo": SERVER_INFO,
+    }
     instructions = front.instructions(agent)
     if instructions is not None:
         result["instructions"] = instructions
     return session, encode(result)
 
 
+def _capabilities(front: Front, agent: Agent, *, modern: bool) -> Json:
+    extensions = front.hub.extensions(agent, modern=modern)
+    found = front.capabilities(agent)
+    return {**found, "extensions": extensions} if extensions else found
+
+
 async def _discover(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> bytes:
-    result: Json = {"supportedVersions": SUPPORTED_VERSIONS, "capabilities": CAPABILITIES}
-    instructions = front.instructions(caller.agent)
-    if instructions is not None:
-        result["instructions"] = instructions
-    return encode({**shaped(result, method, caller.modern), "ttlMs": TTL_MS, "cacheScope": "private"})
+    cached = front.hub.sight(caller.agent).cached
+    text = cached.get(method)
+    if text is None:
+        capabilities = _capabilities(front, caller.agent, modern=True)
+        result: Json = {"supportedVersions": SUPPORTED_VERSIONS, "capabilities": capabilities}
+        instructions = front.instructions(caller.agent)
+        if instructions is not None:
+            result["instructions"] = instructions
+        shown = shaped(result, method, caller)
+        text = cached[method] = encode({**shown, "ttlMs": TTL_MS, "cacheScope": "private"})
+    return text
+
+
+async def _set_level(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> bytes:
+    level = params.get("level")
+    if type(level) is not str or level not in LOG_LEVELS:
+        raise Fault(INVALID_PARAMS, "Invalid params: 'level' must be one of the eight log levels")
+    if caller.session is None:
+        raise Fault(INVALID_REQUEST, "Invalid request: initialize first")
+    caller.session = await front.sessions.set_log_level(caller.session, level)
+    return b"{}"
+
+
+async def _subscribe(
+    front: Front, caller: Caller, method: str, params: Json, notify: Notify | None
+) -> bytes:
+    await subscribe(front, caller, params)
+    return b"{}"
+
+
+async def _unsubscribe(
+    front: Front, caller: Caller, method: str, params: Json, notify: Notify | None
+) -> bytes:
+    unsubscribe(front, caller, params)
+    return b"{}"
 
 
 async def _ping(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> bytes:
@@ -108,26 +153,56 @@ async def _use(front: Front, caller: Caller, method: str, params: Json, notify: 
         raise Fault(INVALID_PARAMS, "Invalid params: 'arguments' must be an object")
     inner = inner_params(params)
     session = caller.session or await front.sessions.current(caller.agent, caller.client)
-    call = front.hub.new_call(
-        caller.agent,
-        session.id,
-        method,
-        inner,
-        capabilities=caller.capabilities,
-        modern=caller.modern,
-        log_level=caller.log_level,
-        notify=notify,
-    )
-    return encode(shaped(await front.hub.call(call), method, caller.modern))
 
+    async def call(params: Json) -> Result:
+        made = front.hub.new_call(
+            caller.agent,
+            session.id,
+            method,
+            params,
+            capabilities=caller.capabilities,
+            modern=caller.modern,
+            log_level=caller.log_level,
+            notify=notify,
+        )
+        return await front.hub.call(made)
+
+    result = await call(inner)
+    if not caller.modern and result.get("resultType") == "input_required":
+        first = {key: value for key, value in inner.items() if key not in _OF_LATER_ROUNDS}
+        try:
+            result = await concluded(front.questions, caller, result, lambda more: call({**first, **more}))
+        except CannotAsk as error:
+            if method != "tools/call":
+                raise Fault(INTERNAL_ERROR, str(error), {"reason": "question"}) from None
+            result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
+    return encode(shaped(result, method, caller))
+
+
+_OF_LATER_ROUNDS: Final = ("inputResponses", "requestState")
 
 _BOTH: Final[dict[str, Method]] = {**dict.fromkeys(LISTS, _list), **dict.fromkeys(METHOD_KINDS, _use)}
-MODERN: Final[dict[str, Method]] = {**_BOTH, "server/discover": _discover}
-LEGACY: Final[dict[str, Method]] = {**_BOTH, "ping": _ping}
+MODERN: Final[dict[str, Method]] = {
+    **_BOTH,
+    **dict.fromkeys(TASK_METHODS, ask_task),
+    "server/discover": _discover,
+}
+LEGACY: Final[dict[str, Method]] = {
+    **_BOTH,
+    "ping": _ping,
+    "logging/setLevel": _set_level,
+    "resources/subscribe": _subscribe,
+    "resources/unsubscribe": _unsubscribe,
+}
 
 
 PROGRESS: Final = "notifications/progress"
 LOG: Final = "notifications/message"
+
+
+def is_use(front: Front, caller: Caller, method: str) -> bool:
+    """Whether a method is answered by a server, which may take its time."""
+    return method in METHOD_KINDS or method in TASK_METHODS or bool(front.hub.speakers(caller.agent, method))
 
 
 def silenced(caller: Caller, method: str, params: Json) -> frozenset[str] | None:
@@ -136,7 +211,8 @@ def silenced(caller: Caller, method: str, params: Json) -> frozenset[str] | None
         return None
     meta = params.get("_meta")
     progress = type(meta) is dict and "progressToken" in meta
-    if caller.log_level is None:
+    # In the older era a server may log of its own accord; in the newer one only if it was asked to.
+    if caller.modern and caller.log_level is None:
         return _NO_LOG if progress else None
     return frozenset() if progress else _NO_PROGRESS
 
@@ -144,24 +220,3 @@ def silenced(caller: Caller, method: str, params: Json) -> frozenset[str] | None
 _NO_LOG: Final = frozenset({LOG})
 _NO_PROGRESS: Final = frozenset({PROGRESS})
 
-
-_FILTER: Final = {
-    "toolsListChanged": METHODS["tool"],
-    "promptsListChanged": METHODS["prompt"],
-    "resourcesListChanged": METHODS["resource"],
-}
-
-
-def honoured(params: Json) -> dict[str, str]:
-    """What of a `subscriptions/listen` the hub does: its filter's keys, and the method that each brings.
-
-    Raises:
-        Fault: -32602, there is no filter, or it is none.
-    """
-    asked = params.get("notifications")
-    if type(asked) is not dict:
-        raise Fault(INVALID_PARAMS, "Invalid params: 'notifications' must be an object")
-    for key in _FILTER:
-        if type(asked.get(key, False)) is not bool:
-            raise Fault(INVALID_PARAMS, f"Invalid params: notifications.{key} must be true or false")
-    return {key: method for key, method in _FILTER.items() if asked.get(key) is True}

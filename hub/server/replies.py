@@ -96,6 +96,8 @@ async def send_empty(send: Send, status: int) -> None:
 
 async def send_end(send: Send, work: Work) -> None:
     """Whatever is still owed to a peer whose work was ended early."""
+    if work.finished:
+        return
     with anyio.move_on_after(_LAST_WORDS_SECONDS):
         if work.reason == "gone" or (work.reason == "slow" and work.started):
             return

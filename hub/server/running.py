@@ -30,7 +30,8 @@ class Work:
     """One request, stream or connection, in the task that made this object."""
 
     __slots__ = (
-        "age", "agent", "key", "reason", "receive", "running", "started", "task", "ticks", "watcher", "wire"
+        "age", "agent", "finished", "key", "reason", "receive", "running", "started", "task", "ticks",
+        "watcher", "wire",
     )  # fmt: skip
 
     def __init__(self, running: Running, agent: Agent) -> None:
@@ -50,6 +51,8 @@ class Work:
         """Whether it is the other side that takes its time."""
         self.started = False
         """Whether an answer has begun to leave."""
+        self.finished = False
+        """Whether all of it has left, though the work itself may go on."""
         self.watcher: asyncio.Task[None] | None = None
 
     def waits_for_peer(self, waits: bool) -> None:

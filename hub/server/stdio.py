@@ -13,13 +13,13 @@ import logging
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
-from connectors.base import MODERN_VERSIONS, SUBSCRIPTION_ID_KEY
+from connectors.base import LET_GO, MODERN_VERSIONS
 from connectors.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -30,15 +30,15 @@ from connectors.jsonrpc import (
     parse,
 )
 from hub.errors import HubError
-from hub.hub import METHOD_KINDS
 from hub.model import Agent, Json
 from hub.server.changes import METHODS, Watch
-from hub.server.era import Caller, read_envelope, said_version, unsupported
+from hub.server.era import Caller, Say, declared, read_envelope, said_version, unsupported
 from hub.server.errors import Fault, fault_of
 from hub.server.front import STREAMS_MAX, VALUES_MAX, Front
-from hub.server.methods import answer, failure, honoured, initialize, respond, silenced
+from hub.server.listening import SUBSCRIBING, Wanted, agree, honoured
+from hub.server.methods import answer, failure, initialize, is_use, respond, silenced
 from hub.server.standard import standard_streams
-from hub.server.streams import OUTBOX_MAX, acknowledged, closing
+from hub.server.streams import OUTBOX_MAX, acknowledged, closing, stamped
 from hub.sessions import Session
 
 __all__ = ["serve_stdio", "serve_stream"]
@@ -104,8 +104,8 @@ class _Connection:
         self._listening = 0
         self._ended = False
         """Whether the other side has closed its end."""
-        self._told = False
-        """Whether list changes are told to a legacy client already."""
+        self._told: Watch | None = None
+        """What tells a legacy client of changes, from its handshake on."""
         self._writing = anyio.Lock()
         self._write_scope: anyio.CancelScope | None = None
         self._notes: deque[bytes] = deque(maxlen=OUTBOX_MAX)
@@ -119,7 +119,7 @@ class _Connection:
                     async for line in self._lines(first):
                         await self._take(line, calls)
                     self._ended = True
-                    for watch in list(self._watches):
+                    for watch in [*self._watches, *([self._told] if self._told else [])]:
                         watch.end("closing")
                     calls.cancel_scope.deadline = anyio.current_time() + LAST_SECONDS
                     if self._write_scope is not None:
@@ -127,7 +127,10 @@ class _Connection:
                 tasks.cancel_scope.cancel()
 
     async def close(self) -> None:
+        if self._told is not None:
+            self._front.changes.discard(self._told)
         if self._session is not None:
+            self._front.questions.end(self._session.id)
             with anyio.CancelScope(shield=True):
                 try:
                     await self._front.sessions.close(self._session)
@@ -182,6 +185,8 @@ class _Connection:
                 await self._write(failure(fault_of(error, modern=modern), message["id"]))
         elif kind == "notification":
             self._notification(message, calls)
+        elif self._legacy is not None:
+            self._front.questions.answer(self._legacy.id, message)
 
     def _notification(self, message: Json, calls: TaskGroup) -> None:
         if message["method"] == "notifications/cancelled":
@@ -190,9 +195,11 @@ class _Connection:
             scope = self._calls.get(id) if type(id) is int or type(id) is str else None
             if scope is not None:
                 scope.cancel()
-        elif message["method"] == "notifications/initialized" and self._legacy and not self._told:
-            self._told = True
-            calls.start_soon(self._tell_changes)
+        elif message["method"] == "notifications/initialized":
+            told = self._told
+            if told is not None and told not in self._watches:
+                self._watches.add(told)
+                calls.start_soon(self._tell_changes, told)
 
     async def _request(self, message: Json, calls: TaskGroup) -> None:
         """Answer at once, or start what answers. Raises what is wrong with the request."""
@@ -206,26 +213,35 @@ class _Connection:
             return
         caller = self._caller(agent, message, params)
         if method == "subscriptions/listen" and caller.modern:
-            filter = honoured(params)
+            wanted = honoured(params)
             if self._listening >= STREAMS_MAX:
                 raise Fault(
                     INTERNAL_ERROR, f"Too many streams: at most {STREAMS_MAX}", {"reason": "too_many_streams"}
                 )
+            if wanted.uris and caller.session is None:
+                caller.session = await self._open(caller)
             self._listening += 1
-            self._start(calls, id, self._listen, id, filter)
-        elif method in METHOD_KINDS:
+            self._start(calls, id, self._listen, caller, id, wanted)
+        elif is_use(self._front, caller, method) or (method in SUBSCRIBING and caller.watch is not None):
             if caller.session is None:
                 caller.session = await self._open(caller)
             await self._slots.acquire()
             self._start(calls, id, self._call, caller, id, method, params)
         else:
             await self._write((await respond(self._front, caller, id, method, params))[1])
+            if not caller.modern and caller.session is not None:
+                # A log level is the session's from now on.
+                self._session = self._legacy = caller.session
 
     async def _initialize(self, id: int | str, agent: Agent, params: Json) -> None:
-        before = self._session
+        before, told = self._session, self._told
         self._session, result = await initialize(self._front, agent, "stdio", params)
-        self._legacy = self._session
+        self._legacy, self._told = self._session, self._front.changes.open(agent, METHODS.values())
+        if told is not None:
+            told.end("closing")
+            self._front.changes.discard(told)
         if before is not None:
+            self._front.questions.end(before.id)
             await self._front.sessions.close(before)
         await self._write(answer(id, result))
 
@@ -235,8 +251,12 @@ class _Connection:
         legacy = self._legacy
         if said is None and (legacy is not None or message["method"] == "ping"):
             # A ping may come before the handshake.
-            client, capabilities = (legacy.client, legacy.capabilities) if legacy else ({}, {})
-            return Caller(agent, False, client, capabilities, legacy)
+            if legacy is None:
+                return Caller(agent, False, {}, {})
+            capabilities = declared(legacy.version, legacy.capabilities)
+            caller = Caller(agent, False, legacy.client, capabilities, legacy, legacy.log_level)
+            caller.watch = self._told
+            return caller
         envelope = read_envelope(params)
         if said not in MODERN_VERSIONS:
             raise unsupported(said)
@@ -267,38 +287,55 @@ class _Connection:
     async def _call(self, caller: Caller, id: int | str, method: str, params: Json) -> None:
         mute = silenced(caller, method, params)
         scope = self._calls[id]
+        has_slot = True
+
+        @asynccontextmanager
+        async def back() -> AsyncIterator[Say]:
+            # Whoever waits for an answer must not keep it from being read.
+            nonlocal has_slot
+            self._slots.release()
+            has_slot = False
+            yield self._write
+            await self._slots.acquire()
+            has_slot = True
 
         def notify(method: str, params: Json) -> None:
             # What comes late belongs to nothing any longer.
-            if mute is not None and method not in mute and self._calls.get(id) is scope:
+            silent = mute is None or method in mute or method == LET_GO
+            if not silent and self._calls.get(id) is scope:
                 self._note(notification(method, params))
 
+        if not caller.modern:
+            caller.back = back
         try:
             answered = await respond(
                 self._front, caller, id, method, params, None if mute is None else notify
             )
             await self._write(answered[1])
         finally:
-            self._slots.release()
+            if has_slot:
+                self._slots.release()
 
-    async def _listen(self, id: int | str, filter: dict[str, str]) -> None:
+    async def _listen(self, caller: Caller, id: int | str, wanted: Wanted) -> None:
         try:
-            with self._watch(filter.values()) as watch:
-                await self._write(acknowledged(id, dict.fromkeys(filter, True)))
-                await self._relay(watch, {"_meta": {SUBSCRIPTION_ID_KEY: id}})
+            with self._watch(wanted.methods) as watch:
+                await self._write(acknowledged(id, await agree(self._front, caller, watch, wanted)))
+                await self._relay(watch, lambda params: stamped(params, id))
             if watch.ended == "closing":
                 await self._write(closing(id))
         finally:
             self._listening -= 1
 
-    async def _tell_changes(self) -> None:
-        """What a legacy client is told unasked."""
-        with self._watch(METHODS.values()) as watch:
-            await self._relay(watch, {})
+    async def _tell_changes(self, watch: Watch) -> None:
+        """What a legacy client is told unasked, or because it subscribed."""
+        try:
+            await self._relay(watch, lambda params: params)
+        finally:
+            self._watches.discard(watch)
 
     @contextmanager
     def _watch(self, methods: Iterable[str]) -> Iterator[Watch]:
-        with self._front.changes.watch(self._agent, methods, counts=False) as watch:
+        with self._front.changes.watch(self._agent, methods) as watch:
             self._watches.add(watch)
             if self._ended:
                 watch.end("closing")
@@ -307,10 +344,10 @@ class _Connection:
             finally:
                 self._watches.discard(watch)
 
-    async def _relay(self, watch: Watch, params: Json) -> None:
+    async def _relay(self, watch: Watch, marked: Callable[[Json], Json]) -> None:
         while watch.ended is None:
-            for method in await watch.next(math.inf):
-                await self._write(notification(method, params))
+            for method, params in await watch.next(math.inf):
+                await self._write(notification(method, marked(params)))
             await watch.pause()
 
     # Out

@@ -6,30 +6,33 @@ what waits for a slow reader. They run in the task of their request and start no
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
 
 from connectors import sse
-from connectors.base import SUBSCRIPTION_ID_KEY
+from connectors.base import LET_GO, SUBSCRIPTION_ID_KEY
 from connectors.jsonrpc import encode, notification
 from hub.model import Json, Notify
 from hub.server.changes import Watch
-from hub.server.era import SERVER_INFO
+from hub.server.era import SERVER_INFO, Say
 from hub.server.methods import answer
 from hub.server.running import Work
 
 __all__ = [
     "HEADERS",
+    "KEEP_ALIVE",
     "EventStream",
     "Outbox",
     "acknowledged",
     "closing",
     "serve_call",
-    "serve_session",
     "serve_watch",
+    "stamped",
 ]
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -37,7 +40,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 KEEP_ALIVE_SECONDS: Final = 15.0
 OUTBOX_MAX: Final = 256
 
-_KEEP_ALIVE: Final = b": keep-alive\n\n"
+KEEP_ALIVE: Final = b": keep-alive\n\n"
 HEADERS: Final = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -61,6 +64,20 @@ class EventStream:
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
         self._work.waits_for_peer(False)
 
+    async def say(self, messages: Sequence[bytes], *, last: bool = False) -> None:
+        """Messages; where there is none yet, a sign of life."""
+        await self.write(b"".join([sse.encode(message) for message in messages]) or KEEP_ALIVE, last=last)
+
+    async def let_go(self, retry_milliseconds: int | None) -> None:
+        """The server behind wants its client to come back later for the rest."""
+
+    def end(self) -> None:
+        """Nothing more is said, whether all was said or not."""
+
+    def lost(self) -> None:
+        """Nobody reads it any longer."""
+        self._work.end("gone")
+
 
 class Outbox:
     """What one call tells its agent before the answer: at most 256 notes wait, the oldest go first.
@@ -70,20 +87,45 @@ class Outbox:
     """
 
     def __init__(self, silenced: frozenset[str]) -> None:
+        self.filled = anyio.Event()
+        self.on_first: Callable[[], None] | None = None
+        """Called once, when there is something."""
+        self.let_go: list[int | None] = []
+        """The server behind has ended its connection: how long it wants to be left alone, in ms."""
         self._silenced = silenced
         self._notes: deque[tuple[str, Json]] = deque(maxlen=OUTBOX_MAX)
-        self.filled = anyio.Event()
+        self._messages: list[bytes] = []
+        """Questions, and what else must not be left out."""
 
     def put(self, method: str, params: Json) -> None:
-        if method not in self._silenced:
+        if method == LET_GO:
+            self.let_go = [params.get("retry")]
+            self._fill()
+        elif method not in self._silenced:
             self._notes.append((method, params))
-            self.filled.set()
+            self._fill()
+
+    @asynccontextmanager
+    async def back(self) -> AsyncIterator[Say]:
+        """The way back to the agent, for questions: this very stream."""
+        yield self.send
+
+    async def send(self, message: bytes) -> None:
+        self._messages.append(message)
+        self._fill()
 
     def take(self) -> list[bytes]:
-        notes = [notification(method, params) for method, params in self._notes]
+        taken = [*(notification(method, params) for method, params in self._notes), *self._messages]
         self._notes.clear()
+        self._messages.clear()
         self.filled = anyio.Event()
-        return notes
+        return taken
+
+    def _fill(self) -> None:
+        self.filled.set()
+        if self.on_first is not None:
+            self.on_first()
+            self.on_first = None
 
 
 async def serve_call(
@@ -93,33 +135,56 @@ async def serve_call(
 ) -> tuple[int, bytes] | None:
     """Run a call; stream from its first note on, or after 15 s of silence.
 
+    Beneath anyio on purpose: nearly all calls say nothing, and a task group for what they might say
+    costs each 35 us; a timer costs one.
+
     Returns:
         The answer, where nothing was streamed: it is still to be sent. `None`: all is sent.
     """
-    outcome: list[tuple[int, bytes]] = []
-    started = False
+    outcome: list[bytes] = []
+    writing: asyncio.Task[None] | None = None
+    loop = asyncio.get_running_loop()
 
-    async def run() -> None:
-        outcome.append(await respond(outbox.put))
+    def start() -> None:
+        nonlocal writing
+        if writing is None:
+            writing = loop.create_task(_write_call(stream, outbox, outcome))
+
+    outbox.on_first = start
+    silence = loop.call_later(KEEP_ALIVE_SECONDS, start)
+    try:
+        code, answered = await respond(outbox.put)
+        if writing is None:
+            return code, answered
+        outcome.append(answered)
         outbox.filled.set()
+        await writing
+        return None
+    finally:
+        outbox.on_first = None
+        silence.cancel()
+        if writing is not None:
+            # Where it has not ended: it says nothing more from here on.
+            writing.cancel()
+        stream.end()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
+
+async def _write_call(stream: EventStream, outbox: Outbox, outcome: list[bytes]) -> None:
+    """What a call says, as it says it, up to its answer."""
+    try:
+        await stream.start()
         while True:
+            messages = [*outbox.take(), *outcome]
+            last = bool(outcome)
+            await stream.say(messages, last=last)
+            if last:
+                return
+            while outbox.let_go:
+                await stream.let_go(outbox.let_go.pop())
             with anyio.move_on_after(KEEP_ALIVE_SECONDS):
                 await outbox.filled.wait()
-            notes = outbox.take()
-            if outcome and not notes and not started:
-                return outcome[0]
-            if not started:
-                await stream.start()
-                started = True
-            messages = [*notes, outcome[0][1]] if outcome else notes
-            data = b"".join([sse.encode(message) for message in messages]) or _KEEP_ALIVE
-            await stream.write(data, last=bool(outcome))
-            if outcome:
-                break
-    return None
+    except OSError:
+        stream.lost()
 
 
 def acknowledged(id: int | str, filter: Json) -> bytes:
@@ -137,24 +202,16 @@ async def serve_watch(stream: EventStream, watch: Watch, id: int | str, filter: 
     """A `subscriptions/listen` until its agent closes it (by cancellation) or the hub ends it."""
     await stream.start()
     await stream.write(sse.encode(acknowledged(id, filter)))
-    meta = {"_meta": {SUBSCRIPTION_ID_KEY: id}}
-    await _relay(stream, watch, meta)
+    while watch.ended is None:
+        notes = await watch.next(KEEP_ALIVE_SECONDS)
+        if notes:
+            await stream.say([notification(method, stamped(params, id)) for method, params in notes])
+            await watch.pause()
+        elif watch.ended is None:
+            await stream.write(KEEP_ALIVE)
     await stream.write(sse.encode(closing(id)) if watch.ended == "closing" else b"", last=True)
 
 
-async def serve_session(stream: EventStream, watch: Watch) -> None:
-    """A legacy session's own stream, until its agent closes it or the hub ends it."""
-    await stream.start()
-    await stream.write(_KEEP_ALIVE)
-    await _relay(stream, watch, {})
-    await stream.write(b"", last=True)
-
-
-async def _relay(stream: EventStream, watch: Watch, params: Json) -> None:
-    while watch.ended is None:
-        methods = await watch.next(KEEP_ALIVE_SECONDS)
-        if methods:
-            await stream.write(b"".join([sse.encode(notification(method, params)) for method in methods]))
-            await watch.pause()
-        elif watch.ended is None:
-            await stream.write(_KEEP_ALIVE)
+def stamped(params: Json, id: int | str) -> Json:
+    """What is said on a subscription, with its id."""
+    return {**params, "_meta": {**params.get("_meta", {}), SUBSCRIPTION_ID_KEY: id}}

@@ -116,6 +116,10 @@ def m001_first(db: Database) -> None:
     db.execute("CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), filler BLOB NOT NULL) STRICT")
 
 
-_CHANGES = (m001_first,)
+def m002_log_level(db: Database) -> None:
+    db.execute("ALTER TABLE sessions ADD COLUMN log_level TEXT")
+
+
+_CHANGES = (m001_first, m002_log_level)
 
 NAMES = tuple(change.__name__ for change in _CHANGES)

@@ -15,6 +15,7 @@ __all__ = [
     "get_session",
     "insert",
     "list_sessions",
+    "set_log_level",
     "supersede",
     "touch",
 ]
@@ -35,6 +36,8 @@ class SessionRow(NamedTuple):
     opened: int
     seen: int
     closed: int | None = None
+    log_level: str | None = None
+    """What a legacy client asked for, if it did."""
 
 
 _COLUMNS = ", ".join(SessionRow._fields)
@@ -67,6 +70,10 @@ def touch(connection: sqlite3.Connection, seen: Iterable[tuple[int, str]]) -> No
 
 def close(connection: sqlite3.Connection, id: str, when: int) -> None:
     connection.execute("UPDATE sessions SET closed = ? WHERE id = ? AND closed IS NULL", (when, id))
+
+
+def set_log_level(connection: sqlite3.Connection, id: str, level: str) -> None:
+    connection.execute("UPDATE sessions SET log_level = ? WHERE id = ?", (level, id))
 
 
 def supersede(connection: sqlite3.Connection, old: SessionRow | None, new: SessionRow) -> None:

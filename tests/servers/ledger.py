@@ -1,16 +1,19 @@
 """A server that keeps a ledger on disk: what really happened at a server, whatever became of the hub.
 
-    python ledger.py FOLDER
+    python ledger.py FOLDER [--stubborn]
 
-Each start adds its process id to FOLDER/starts. `append` writes its `key` to FOLDER/receipts before it
-answers; `look` changes nothing and says so; `tick` reports progress every 20 ms and answers only when
-it is cancelled, after it has written its `key` to FOLDER/cancelled. Raw JSON, modern era.
+Each start adds its process id to FOLDER/starts. `append` writes its `key` to FOLDER/receipts, works for
+5 ms, and answers; `look` changes nothing and says so; `tick` reports progress every 20 ms until it is
+cancelled, and writes its `key` to FOLDER/cancelled then. `--stubborn` stays when its stdin has ended.
+Raw JSON, modern era.
 """
 
 import json
 import os
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ TOOLS = [
     {"name": "tick", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True}},
 ]
 TICK_SECONDS = 0.02
+WORK_SECONDS = 0.005
 
 speaking = threading.Lock()
 ticking: dict[Any, threading.Event] = {}
@@ -61,6 +65,7 @@ def call(id: Any, params: dict[str, Any]) -> None:
         return
     if name == "append":
         write("receipts", key)
+        time.sleep(WORK_SECONDS)
     answer(id, {"content": [{"type": "text", "text": key}]})
 
 
@@ -81,3 +86,5 @@ for line in sys.stdin:
         answer(message["id"], {"tools": TOOLS})
     elif method == "tools/call":
         call(message["id"], params)
+if "--stubborn" in sys.argv:
+    signal.pause()

@@ -34,6 +34,7 @@ from tests.servers.everything import reading, skills
 from tests.servers.everything.asking import Asker, InputNeeded, ToolFailed, asker_of
 from tests.servers.everything.asking_tools import ASKING_TOOLS, TASK_TOOLS
 from tests.servers.everything.eras import SKILLS, TASKS, declares_tasks, missing_capability
+from tests.servers.everything.matrix_tools import MATRIX_TOOLS
 from tests.servers.everything.offers import OfferedTool, Use, failed
 from tests.servers.everything.state import Context, State
 from tests.servers.everything.tasks import TaskBook, TaskParams, TaskUpdateParams
@@ -44,7 +45,7 @@ NAME = "everything"
 # Fixed on purpose: a question outlives a restart of this server. It guards nothing.
 STATE_KEY = b"a key for tests only, known to all"
 
-TOOLS = {offered.tool.name: offered for offered in (*PLAIN_TOOLS, *ASKING_TOOLS, *TASK_TOOLS)}
+TOOLS = {offered.tool.name: offered for offered in (*PLAIN_TOOLS, *ASKING_TOOLS, *TASK_TOOLS, *MATRIX_TOOLS)}
 
 PUBLIC = CacheHint(ttl_ms=60_000, scope="public")
 

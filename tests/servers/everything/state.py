@@ -20,6 +20,8 @@ class State:
     has_dynamic_prompt: bool = False
     has_dynamic_resource: bool = False
     watched_version: int = 1
+    cancelled: int = 0
+    """How many calls of `hang` were."""
 
 
 Context = ServerRequestContext[State]

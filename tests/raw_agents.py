@@ -1,0 +1,154 @@
+"""Agents that send the bytes they are told and give back the bytes they got, over HTTP and over a pipe.
+
+The whole hub stands behind, in this process, without a socket on the agents' side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal, Protocol
+
+import anyio
+
+from hub.server import Front, HttpApp, serve_stream
+
+Era = Literal["modern", "legacy"]
+
+SECONDS = 10
+STAMP = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+INITIALIZE = {
+    "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"},
+}  # fmt: skip
+
+
+class RawAgent(Protocol):
+    async def ask(self, method: str, name: str, params: str) -> bytes:
+        """Send a request and return the whole message that answers it.
+
+        Args:
+            name: What the params name, which HTTP repeats in a header.
+            params: JSON text of an object.
+        """
+        ...
+
+
+def request(method: str, params: str, id: int = 1) -> bytes:
+    text = f'{{"jsonrpc":"2.0","id":{id},"method":{json.dumps(method)},"params":{params}}}'
+    return text.encode("utf-8", "surrogatepass")
+
+
+class HttpAgent:
+    """Calls the ASGI application as a server would."""
+
+    def __init__(self, app: HttpApp, token: str, era: Era) -> None:
+        self._app = app
+        self._era = era
+        self._headers = {
+            "host": "127.0.0.1",
+            "authorization": f"Bearer {token}",
+            "content-type": "application/json",
+            "accept": "application/json, text/event-stream",
+            "mcp-protocol-version": "2026-07-28" if era == "modern" else "2025-11-25",
+        }
+
+    async def open(self) -> None:
+        """Shake hands, in the era that does."""
+        if self._era == "legacy":
+            _, headers = await self._post(request("initialize", json.dumps(INITIALIZE)))
+            self._headers["mcp-session-id"] = headers[b"mcp-session-id"].decode()
+            await self._post(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+
+    async def ask(self, method: str, name: str, params: str) -> bytes:
+        if self._era == "modern":
+            self._headers |= {"mcp-method": method, "mcp-name": name}
+        answered, headers = await self._post(request(method, params))
+        if headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+            lines = [line for line in answered.replace(b"\r\n", b"\n").split(b"\n") if line[:5] == b"data:"]
+            answered = lines[-1][5:].strip()
+        return answered
+
+    async def _post(self, body: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/mcp",
+            "headers": [(name.encode(), value.encode()) for name, value in self._headers.items()],
+        }
+        asked = False
+        pieces: list[bytes] = []
+        headers: dict[bytes, bytes] = {}
+
+        async def receive() -> MutableMapping[str, Any]:
+            nonlocal asked
+            if asked:
+                await anyio.sleep_forever()
+            asked = True
+            return {"type": "http.request", "body": body}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers.update(message["headers"])
+            pieces.append(message.get("body", b""))
+
+        with anyio.fail_after(SECONDS):
+            await self._app(scope, receive, send)
+        return b"".join(pieces), headers
+
+
+class PipeAgent:
+    """The other end of a pipe."""
+
+    def __init__(self, era: Era) -> None:
+        self._era = era
+        self.send_in, self.receive_in = anyio.create_memory_object_stream[bytes](16)
+        self.send_out, self.receive_out = anyio.create_memory_object_stream[bytes](16)
+
+    async def open(self) -> None:
+        """Shake hands, in the era that does."""
+        if self._era == "legacy":
+            await self.ask("initialize", "", json.dumps(INITIALIZE))
+            await self.send_in.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+
+    def close(self) -> None:
+        for stream in (self.send_in, self.receive_in, self.send_out, self.receive_out):
+            stream.close()
+
+    async def ask(self, method: str, name: str, params: str) -> bytes:
+        with anyio.fail_after(SECONDS):
+            await self.send_in.send(request(method, params) + b"\n")
+            buffered = b""
+            while True:
+                buffered += await self.receive_out.receive()
+                *lines, buffered = buffered.split(b"\n")
+                for line in lines:
+                    if b'"id":1' in line[:40]:
+                        return line
+
+
+@asynccontextmanager
+async def raw_agent(
+    front: Front, app: HttpApp, token: str, agent: Any, wire: str, era: Era
+) -> AsyncIterator[RawAgent]:
+    """An agent that is connected."""
+    if wire == "http":
+        over_http = HttpAgent(app, token, era)
+        await over_http.open()
+        yield over_http
+        return
+    over_pipe = PipeAgent(era)
+    async with anyio.create_task_group() as tasks:
+
+        async def serve() -> None:
+            await serve_stream(front, agent, over_pipe.receive_in.receive, over_pipe.send_out.send)
+
+        tasks.start_soon(serve)
+        await over_pipe.open()
+        yield over_pipe
+        tasks.cancel_scope.cancel()
+    over_pipe.close()

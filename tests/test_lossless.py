@@ -1,0 +1,448 @@
+"""What goes in comes out: JSON of every shape, in params and results, through the whole hub.
+
+A thousand cases a run: four crossings of the eras, over HTTP and over pipes, both directions in each case.
+What may differ is the envelope only: the entry's name, the protocol's own keys in `_meta`, the progress
+token, `resultType`, and for reads how long they may be kept. Compared are key order, the digits of each
+number and the characters of each string; not the white space, nor how a character was escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hub.app import App, open_app
+from hub.home import Home
+from hub.server import Front, HttpApp
+from hub.settings import Settings
+from tests.homes import write
+from tests.raw_agents import STAMP, Era, RawAgent, raw_agent
+from tests.servers import dictated
+from tests.servers.dictated import Dictated
+
+pytestmark = pytest.mark.anyio
+
+ERAS: tuple[Era, ...] = ("modern", "legacy")
+WIRES = ("http", "stdio")
+CASES = 125
+SECONDS = 30
+
+
+class Spelled(str):
+    """A number, with its digits."""
+
+
+class Pairs(list[tuple[str, Any]]):
+    """An object whose keys are in order."""
+
+
+def spell(value: Any) -> str:
+    """The JSON text of a value that may hold `Spelled` numbers."""
+    if isinstance(value, Spelled):
+        return str(value)
+    if isinstance(value, Pairs):
+        return "{" + ", ".join(f"{json.dumps(key)}:{spell(item)}" for key, item in value) + "}"
+    if isinstance(value, dict):
+        return spell(Pairs(value.items()))
+    if isinstance(value, list):
+        return "[" + ",".join(map(spell, value)) + "]"
+    # Every other string is written out, the others are escaped.
+    return json.dumps(value, ensure_ascii=isinstance(value, str) and len(value) % 2 == 0)
+
+
+def read(text: str | bytes) -> Any:
+    """What `spell` wrote, as something to compare: order and digits count."""
+    return json.loads(text, object_pairs_hook=Pairs, parse_float=Spelled, parse_int=Spelled)
+
+
+def get(pairs: Any, key: str) -> Any:
+    return dict(pairs).get(key)
+
+
+def without(pairs: Any, *keys: str) -> Pairs:
+    return Pairs((key, item) for key, item in pairs if key not in keys)
+
+
+def replaced(pairs: Any, key: str, value: Any) -> Pairs:
+    return Pairs((each, value if each == key else item) for each, item in pairs)
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+FLOATS = st.sampled_from(
+    [
+        "1.0",
+        "0.1",
+        "1E2",
+        "1e-7",
+        "-0.0",
+        "0.10",
+        "1.50e+3",
+        "123456789.123456789123456789",
+        "5e-324",
+        "1e308",
+    ]
+)
+INTEGERS = st.one_of(
+    st.integers(-9, 9), st.integers(-(2**130), 2**130), st.sampled_from([2**53 + 1, 2**64, -(2**63)])
+)
+NUMBERS = st.one_of(FLOATS, INTEGERS.map(str)).map(Spelled)
+LEAVES = st.one_of(st.none(), st.booleans(), NUMBERS, TEXT)
+
+
+def objects(values: st.SearchStrategy[Any], keys: st.SearchStrategy[str] = TEXT) -> st.SearchStrategy[Pairs]:
+    pairs = st.lists(st.tuples(keys, values), max_size=4, unique_by=lambda pair: pair[0])
+    return pairs.map(Pairs)
+
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    LEAVES, lambda inner: st.one_of(st.lists(inner, max_size=4), objects(inner)), max_leaves=12
+)
+
+SOME = st.lists(VALUES, max_size=3)
+
+KNOWN = {
+    *("name", "uri", "ref", "arguments", "argument", "context", "_meta", "task"),
+    *("inputResponses", "inputRequests", "requestState", "resultType", "ttlMs", "cacheScope"),
+    *("content", "structuredContent", "isError", "messages", "contents", "completion"),
+    *("type", "title", "description", "icons", "annotations", "execution", "inputSchema", "outputSchema"),
+}
+"""What the protocol gives a meaning to."""
+UNKNOWN = st.one_of(TEXT, st.sampled_from(["x", "Title", "io.vendor/thing", "__proto__"])).filter(
+    lambda key: key not in KNOWN
+)
+META_KEYS = st.one_of(
+    st.sampled_from(["com.example/trace", "vendor", "io.modelcontextprotocol/unheard-of", "UPPER/case"]),
+    TEXT.filter(lambda key: key not in ("progressToken", "traceparent", "tracestate", "baggage")),
+)
+META = objects(VALUES, META_KEYS)
+CONTENT = st.lists(
+    st.one_of(
+        TEXT.map(lambda text: Pairs([("type", "text"), ("text", text)])),
+        st.tuples(TEXT, objects(VALUES, UNKNOWN)).map(lambda two: Pairs([("type", f"x-{two[0]}"), *two[1]])),
+    ),
+    max_size=3,
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Method:
+    method: str
+    key: str
+    """Where the name of what is used stands."""
+    own: str
+    """That name at the server, `SERVER` in place of the server's name."""
+    params: dict[str, st.SearchStrategy[Any]]
+    result: dict[str, st.SearchStrategy[Any]]
+
+    def __repr__(self) -> str:
+        return self.method
+
+    def named(self, name: str) -> Any:
+        return {"type": "ref/prompt", "name": name} if self.key == "ref" else name
+
+
+METHODS = (
+    Method(
+        "tools/call", "name", "echo",
+        {"arguments": objects(VALUES)},
+        {"content": CONTENT, "structuredContent": VALUES, "isError": st.booleans()},
+    ),
+    Method("prompts/get", "name", "greet", {"arguments": objects(TEXT)}, {"messages": SOME}),
+    Method("resources/read", "uri", "SERVER://one", {}, {"contents": st.lists(objects(VALUES, UNKNOWN))}),
+    Method(
+        "completion/complete", "ref", "greet",
+        {"argument": objects(TEXT), "context": objects(VALUES)},
+        {"completion": objects(VALUES)},
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    method: Method
+    params: Pairs
+    """Without the name, which stands before `before` of them."""
+    before: int
+    answer: Any
+    fails: bool
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    method = draw(st.sampled_from(METHODS))
+    params = Pairs(draw(objects(VALUES, UNKNOWN)))
+    result = Pairs(draw(objects(VALUES, UNKNOWN)))
+    for pairs, known in (
+        (params, {**method.params, "_meta": META}),
+        (result, {**method.result, "_meta": META}),
+    ):
+        for key, strategy in known.items():
+            if draw(st.booleans()):
+                pairs.insert(draw(st.integers(0, len(pairs))), (key, draw(strategy)))
+    fails = draw(st.integers(0, 9)) == 0
+    # In JSON-RPC, `data` that is null says no more than none.
+    data = draw(VALUES.filter(lambda value: value is not None))
+    error = Pairs([("code", Spelled("-31999")), ("message", draw(TEXT)), ("data", data)])
+    return Case(method, params, draw(st.integers(0, len(params))), error if fails else result, fails)
+
+
+@dataclass
+class Server:
+    name: str
+    era: Era
+    tell: Callable[[str], None]
+    asked: Callable[[], bytes]
+
+
+@dataclass(repr=False)
+class Place:
+    app: App
+    servers: dict[tuple[Era, str], Server] = field(default_factory=dict)
+    agents: dict[tuple[Era, str], RawAgent] = field(default_factory=dict)
+    offering: dict[Era, Dictated] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One loop for the module: its hub lives as long."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    home = tmp_path_factory.mktemp("lossless")
+    servers: dict[tuple[Era, str], Server] = {}
+    offering: dict[Era, Dictated] = {}
+    write(home, "me", agent="me", may=["*"])
+    async with AsyncExitStack() as stack:
+        for era in ERAS:
+            for name in (f"{era}-http", f"{era}-lists"):
+                at = Dictated(era, name)
+                url = await stack.enter_async_context(at.listening())
+                write(home, name, server=name, connect={"url": url}, era=era, results="whole")
+                if name.endswith("http"):
+                    tell, asked = _dictate(at)
+                    servers[era, "http"] = Server(name, era, tell, asked)
+                else:
+                    offering[era] = at
+            servers[era, "stdio"] = _over_stdio(home, era)
+        app = await stack.enter_async_context(open_app(Home.at(home), Settings()))
+        front = Front(app.hub, app.identities, app.sessions, ready=app.ready, instructions=app.instructions)
+        http = HttpApp(front, app.settings)
+        with anyio.fail_after(SECONDS):
+            for upstream in app.fleet.upstreams.values():
+                while upstream.state != "ready":
+                    await upstream.moved()
+            _, token = await app.identities.issue("me")
+        place = Place(app, servers, offering=offering)
+        for era in ERAS:
+            for wire in WIRES:
+                local = app.identities.local("me")
+                agent = raw_agent(front, http, token, local, wire, era)
+                place.agents[era, wire] = await stack.enter_async_context(agent)
+        yield place
+        front.close()
+
+
+def _dictate(at: Dictated) -> tuple[Callable[[str], None], Callable[[], bytes]]:
+    def tell(answer: str) -> None:
+        at.answer = answer
+
+    return tell, lambda: at.asked
+
+
+def _over_stdio(home: Path, era: Era) -> Server:
+    name = f"{era}-stdio"
+    folder = home / name
+    folder.mkdir()
+    (folder / "answer").write_text('"result":{}')
+    command = [sys.executable, str(Path(dictated.__file__)), era, name, str(folder)]
+    write(home, name, server=name, connect={"command": command}, era=era, results="whole")
+
+    def tell(answer: str) -> None:
+        (folder / "answer").write_text(answer, "utf-8")
+
+    return Server(name, era, tell, (folder / "asked").read_bytes)
+
+
+PROTOCOL = frozenset(
+    f"io.modelcontextprotocol/{key}"
+    for key in (
+        "protocolVersion",
+        "clientInfo",
+        "clientCapabilities",
+        "logLevel",
+        "serverInfo",
+        "subscriptionId",
+    )
+)
+
+
+def plain_meta(pairs: Any) -> Pairs:
+    """Without the protocol's own keys in `_meta`; an empty `_meta` is none."""
+    meta = get(pairs, "_meta")
+    if not isinstance(meta, Pairs):
+        return Pairs(pairs)
+    kept = without(meta, *PROTOCOL)
+    return replaced(pairs, "_meta", kept) if kept else without(pairs, "_meta")
+
+
+def expected_result(case: Case, agent: Era) -> Pairs:
+    result = plain_meta(read(spell(case.answer)))
+    structured = get(result, "structuredContent")
+    if agent == "legacy" and case.method.method == "tools/call" and not isinstance(structured, Pairs):
+        # What that protocol cannot say; where nothing else says it, it comes as text.
+        shown, content = without(result, "structuredContent"), get(result, "content")
+        if structured is None or ("content" in dict(result) and not isinstance(content, list)):
+            return shown
+        if any(isinstance(block, Pairs) and get(block, "type") == "text" for block in content or ()):
+            return shown
+        said = Pairs([("type", "text"), ("text", compact(structured))])
+        if content is None:
+            return Pairs([*shown, ("content", [said])])
+        return replaced(shown, "content", [*content, said])
+    return result
+
+
+def compact(value: Any) -> str:
+    """The JSON text of what `read` read, without white space and with nothing escaped that need not be."""
+    if isinstance(value, Spelled):
+        return str(value)
+    if isinstance(value, Pairs):
+        return "{" + ",".join(f"{compact(key)}:{compact(item)}" for key, item in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(compact, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def got_result(case: Case, message: Any) -> Pairs:
+    result = plain_meta(get(message, "result"))
+    assert get(result, "resultType") in (None, "complete")
+    added = ("ttlMs", "cacheScope") if case.method.method == "resources/read" else ()
+    return without(result, "resultType", *added)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("server_era", ERAS)
+@pytest.mark.parametrize("agent_era", ERAS)
+@settings(max_examples=CASES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(case=cases())
+async def test_params_and_results_of_every_shape_pass_unchanged(
+    place: Place, agent_era: Era, server_era: Era, wire: str, case: Case
+) -> None:
+    """Ours: raw in the middle. What is unknown passes; numbers keep their digits, objects their order."""
+    server, agent = place.servers[server_era, wire], place.agents[agent_era, wire]
+    method = case.method
+    own = method.own.replace("SERVER", server.name)
+    name = own if method.key == "uri" else f"{server.name}__{own}"
+    server.tell(f'"{"error" if case.fails else "result"}":{spell(case.answer)}')
+    named = Pairs(
+        [*case.params[: case.before], (method.key, method.named(name)), *case.params[case.before :]]
+    )
+    sent = named
+    if agent_era == "modern":
+        meta = Pairs([*(get(named, "_meta") or []), *STAMP.items()])
+        sent = (
+            replaced(named, "_meta", meta)
+            if get(named, "_meta") is not None
+            else Pairs([*named, ("_meta", meta)])
+        )
+
+    message = read(await agent.ask(method.method, name, spell(sent)))
+
+    arrived = get(read(server.asked()), "params")
+    expected = replaced(
+        named, method.key, Pairs([("type", "ref/prompt"), ("name", own)]) if method.key == "ref" else own
+    )
+    assert plain_meta(arrived) == plain_meta(read(spell(expected)))
+    if case.fails:
+        assert get(message, "error") == read(spell(case.answer))
+    else:
+        assert got_result(case, message) == expected_result(case, agent_era)
+
+
+NAMES = st.text("abcdefgh", min_size=1, max_size=6)
+SCHEMAS = objects(VALUES, UNKNOWN).map(lambda more: Pairs([("type", "object"), *more]))
+OUTPUTS = st.tuples(objects(VALUES, UNKNOWN), st.sampled_from(["object", "array", ["object", "null"]])).map(
+    lambda two: Pairs([*two[0], ("type", two[1])])
+)
+DEFINITIONS = st.lists(
+    st.tuples(NAMES, objects(VALUES, UNKNOWN), SCHEMAS, st.one_of(st.none(), OUTPUTS)),
+    min_size=1, max_size=4, unique_by=lambda four: four[0],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("server_era", ERAS)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(four=DEFINITIONS)
+async def test_definitions_of_every_shape_are_listed_unchanged(
+    place: Place, server_era: Era, four: list[tuple[str, Pairs, Pairs, Any]]
+) -> None:
+    """Ours: a list is the servers' own words, but for the names; a legacy agent is spared what breaks it."""
+    name = f"{server_era}-lists"
+    definitions = []
+    for own, more, schema, output in four:
+        definition = Pairs([*more[:2], ("name", own), ("inputSchema", schema), *more[2:]])
+        definitions.append(definition if output is None else Pairs([*definition, ("outputSchema", output)]))
+    place.offering[server_era].lists["tools/list"] = f'"result":{{"tools":{spell(definitions)}}}'
+    with anyio.fail_after(SECONDS):
+        await place.app.fleet.upstreams[name].check()
+    for agent_era in ERAS:
+        for wire in WIRES:
+            params = Pairs([("_meta", Pairs(STAMP.items()))] if agent_era == "modern" else [])
+            message = read(await place.agents[agent_era, wire].ask("tools/list", "", spell(params)))
+            listed = [
+                replaced(tool, "name", get(tool, "name").removeprefix(f"{name}__"))
+                for tool in get(get(message, "result"), "tools")
+                if get(tool, "name").startswith(f"{name}__")
+            ]
+            assert listed == [adapted(tool, agent_era) for tool in read(spell(definitions))]
+
+
+def adapted(tool: Pairs, agent: Era) -> Pairs:
+    output = get(tool, "outputSchema")
+    sayable = isinstance(output, Pairs) and get(output, "type") == "object"
+    return tool if agent == "modern" or sayable else without(tool, "outputSchema")
+
+
+QUESTIONS = st.dictionaries(NAMES, objects(VALUES, UNKNOWN), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(questions=QUESTIONS, answers=QUESTIONS)
+async def test_questions_and_answers_of_every_shape_pass_unchanged(
+    place: Place, wire: str, questions: dict[str, Pairs], answers: dict[str, Pairs]
+) -> None:
+    """Ours: a question is a result, an answer a param; only the state is the hub's, until it is back."""
+    server, agent = place.servers["modern", wire], place.agents["modern", wire]
+    asked = Pairs(
+        (key, Pairs([("method", "elicitation/create"), ("params", params)]))
+        for key, params in questions.items()
+    )
+    answer = Pairs([("resultType", "input_required"), ("inputRequests", asked), ("requestState", "mine")])
+    server.tell(f'"result":{spell(answer)}')
+    stamp = {**STAMP, "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
+    name = f"{server.name}__echo"
+    call = {"name": name, "arguments": {}, "_meta": stamp}
+    result = get(read(await agent.ask("tools/call", name, spell(call))), "result")
+    assert get(result, "inputRequests") == read(spell(asked))
+
+    server.tell('"result":{"content":[]}')
+    state = get(result, "requestState")
+    again = {**call, "inputResponses": Pairs(answers.items()), "requestState": state}
+    message = read(await agent.ask("tools/call", name, spell(again)))
+    assert get(get(message, "result"), "content") == []
+    arrived = get(read(server.asked()), "params")
+    assert get(arrived, "inputResponses") == read(spell(Pairs(answers.items())))
+    assert get(arrived, "requestState") == "mine"
