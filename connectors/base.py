@@ -77,6 +77,11 @@ class RemoteError(Exception):
         self.message = message
         self.data = data
 
+    def as_json(self) -> Json:
+        """The error object of a JSON-RPC response."""
+        said: Json = {"code": self.code, "message": self.message}
+        return said if self.data is None else {**said, "data": self.data}
+
 
 class LinkError(Exception):
     """The link failed: the process ended, the connection broke, what came was no JSON-RPC.

@@ -341,8 +341,7 @@ class HttpLink:
                     try:
                         answer["result"] = await asked(method, message.get("params", {}))
                     except RemoteError as error:
-                        data = {} if error.data is None else {"data": error.data}
-                        answer["error"] = {"code": error.code, "message": error.message, **data}
+                        answer["error"] = error.as_json()
         finally:
             del self._questions[message["id"]]
         if not scope.cancelled_caught:
@@ -374,8 +373,6 @@ class HttpLink:
             pass  # nobody waits for it
         finally:
             self._background -= 1
-
-    # The session.
 
     def check_session(self, response: Response) -> None:
         """End the link if this answer says that the server has forgotten its session.

@@ -17,7 +17,8 @@ from hub.env import Env
 from hub.errors import InvalidParams, NotFound
 from hub.model import KINDS, Agent, Call, Entry, Handler, Json, Kind, Notify, Result
 from hub.policy import Decision, decide
-from hub.tasks import TASK_METHODS, TaskIds
+from hub.task_watching import TaskWatching
+from hub.tasks import TASK_METHODS, Task, TaskIds
 from hub.templates import stems_from
 from hub.watching import Listener, Watching
 
@@ -59,16 +60,19 @@ class Hub:
         catalog: Catalog | None = None,
         *,
         tasks: TaskIds | None = None,
+        watch_tasks: Callable[[TaskWatching], object] = lambda watching: None,
     ) -> None:
         """
         Args:
             handler: The chain, ending at the servers.
             watch: Sees to it that the resource which a call reads is heard of.
             tasks: Opens the ids of tasks; without it none is known.
+            watch_tasks: Sees to it that tasks of a server are heard of.
         """
         self.env = env
         self.catalog = catalog or Catalog()
         self._tasks = tasks
+        self.watch_tasks = watch_tasks
         self._handler = handler
         self._watch = watch
         self._sights: dict[str, Sight] = {}
@@ -150,7 +154,7 @@ class Hub:
         id = params.get("taskId")
         if not isinstance(id, str):
             raise InvalidParams("Invalid params: 'taskId' must be a string")
-        task = self._tasks.open(agent.name, id) if self._tasks is not None else None
+        task = self.task(agent, id)
         if task is None:
             return id, None
         entry = self.catalog.find("tool", task.name)
@@ -161,6 +165,10 @@ class Hub:
         if entry is None:
             return id, None
         return entry.name, replace(entry, reads_only=True) if method == "tasks/get" else entry
+
+    def task(self, agent: Agent, id: str) -> Task | None:
+        """The task that `agent` was given this id for; `None` where it was not."""
+        return self._tasks.open(agent.name, id) if self._tasks is not None else None
 
     def speakers(self, agent: Agent, method: str) -> tuple[Entry, ...]:
         """The extensions of servers that a method may belong to and `agent` may use."""

@@ -21,6 +21,8 @@ def outward(result: Result, moved: Mapping[str, str]) -> Result:
         blocks = result.get(key)
         if isinstance(blocks, list):
             changed[key] = [_block(block, moved) for block in blocks]
+    if "taskId" in result and isinstance(result.get("result"), dict):
+        changed["result"] = outward(result["result"], moved)
     return changed
 
 

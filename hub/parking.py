@@ -16,7 +16,7 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from connectors.base import RemoteError
+from connectors.base import Link, RemoteError
 from connectors.jsonrpc import INTERNAL_ERROR, METHOD_NOT_FOUND
 from hub.env import Env
 from hub.errors import InvalidParams, UpstreamDown
@@ -122,6 +122,23 @@ class Parking:
         self._env = env
         self._tasks = tasks
         self._parked: dict[str, _Parked] = {}
+
+    async def send(self, call: Call, params: Json, link: Link) -> Result:
+        """The first round of a call whose server may ask in the middle of it, or a further one.
+
+        Raises:
+            UpstreamDown, InvalidParams: as `start` and `resume` say.
+            Exception: what the request raised.
+        """
+        ticket = params.get("requestState")
+        if ticket is not None:
+            return await self.resume(call, str(ticket), params.get("inputResponses") or {})
+        rest = {key: value for key, value in params.items() if key != "inputResponses"}
+
+        async def request(asked: Asked, notify: Notify | None) -> Result:
+            return await link.request(call.method, rest, on_notify=notify, on_request=asked)
+
+        return await self.start(call, request)
 
     async def start(self, call: Call, request: Request) -> Result:
         """Send a call whose server may ask; return its result, or the first question as `input_required`.

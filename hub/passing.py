@@ -21,7 +21,7 @@ from hub.env import Env
 from hub.learn import Known
 from hub.model import Call, Json, Kind, Notify, Result
 from hub.parking import plain_answers
-from hub.tasks import TASK_METHODS, TASKS
+from hub.tasks import TASKS
 
 __all__ = ["Passing", "capabilities_of", "inward"]
 
@@ -142,9 +142,10 @@ def inward(call: Call) -> Json:
     """The params of a call with the entry's own name in them."""
     entry = call.entry
     assert entry is not None
-    if entry.own == call.name or entry.kind == "extension" or call.method in TASK_METHODS:
+    if entry.own == call.name:
         return call.params
     key = "name" if entry.kind in ("tool", "prompt") else "uri"
     if call.method == "completion/complete":
         return {**call.params, "ref": {**call.params["ref"], key: entry.own}}
-    return {**call.params, key: entry.own}
+    # What is asked of a task names no entry.
+    return {**call.params, key: entry.own} if key in call.params else call.params

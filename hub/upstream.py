@@ -29,8 +29,8 @@ from hub.hearing import Hearing, can_tell
 from hub.learn import Known, learn
 from hub.levels import from_level
 from hub.manifest import ServerManifest
-from hub.model import Call, Kind, Notify, Result
-from hub.parking import QUESTION_KINDS, Asked, Parking
+from hub.model import Call, Kind, Result
+from hub.parking import QUESTION_KINDS, Parking
 from hub.passing import Passing, inward
 from hub.watching import Watching
 
@@ -178,26 +178,14 @@ class Upstream:
                         notify = from_level(call.log_level, notify)
                     if link.peer.modern or not berth.may_ask:
                         return await self._passing.request(call, params, link, notify)
-                    return await self._send_parkable(replace(call, notify=notify), params, link)
+                    assert self._parking is not None
+                    return await self._parking.send(replace(call, notify=notify), params, link)
                 except LinkError as error:
                     await berth.again(link, error, attempt)
             raise AssertionError("the second attempt returns or raises")
         finally:
             berth.under_way -= 1
             berth.used = self._env.monotonic()
-
-    async def _send_parkable(self, call: Call, params: Json, link: Link) -> Result:
-        """The way of a call whose server may ask in the middle of it."""
-        assert self._parking is not None
-        rest = {key: value for key, value in params.items() if key not in ("inputResponses", "requestState")}
-        ticket = params.get("requestState")
-        if ticket is not None:
-            return await self._parking.resume(call, str(ticket), params.get("inputResponses") or {})
-
-        def request(asked: Asked, notify: Notify | None) -> Any:
-            return link.request(call.method, rest, on_notify=notify, on_request=asked)
-
-        return await self._parking.start(call, request)
 
     async def _chosen(self, call: Call) -> Berth:
         """The link that a call belongs on, whether it is up or not."""

@@ -20,6 +20,7 @@ import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp import Client
 from mcp.client import ClientRequestContext
+from mcp.client.client import ConnectMode
 from mcp_types import (
     CreateMessageRequestParams,
     CreateMessageResult,
@@ -42,8 +43,8 @@ from tests.sources import ROOT
 
 SECONDS = 15
 
-NEW = ("new-http", "new-stdio")
-OLD = ("old-http", "old-stdio", "sdk1-http", "sdk1-stdio")
+NEW = ("new-http", "new-pipe")
+OLD = ("old-http", "old-pipe", "sdk1-http", "sdk1-pipe")
 SERVERS = (*NEW, *OLD)
 AGENTS = ("modern-http", "modern-stdio", "legacy-http", "legacy-stdio")
 
@@ -129,7 +130,7 @@ class Matrix:
     async def client(self, name: str, **more: Any) -> AsyncIterator[Client]:
         """A client that comes in as `name` says: its era and its wire."""
         era, _, wire = name.partition("-")
-        mode = "2026-07-28" if era == "modern" else "legacy"
+        mode: ConnectMode = "auto" if era == "modern" else "legacy"
         if wire == "http":
             async with over_http(self.hub.url, self.token, mode, **more) as client:
                 yield client
@@ -176,10 +177,10 @@ async def matrix(home: Path) -> AsyncIterator[Matrix]:
         connect: dict[str, dict[str, Any]] = {
             "new-http": {"url": url},
             "old-http": {"url": url},
-            "new-stdio": {"command": everything},
-            "old-stdio": {"command": everything},
+            "new-pipe": {"command": everything},
+            "old-pipe": {"command": everything},
             "sdk1-http": {"url": sdk1_url},
-            "sdk1-stdio": {"command": sdk1},
+            "sdk1-pipe": {"command": sdk1},
         }
         write(home, "me", agent="me", may=["*"])
         for name, how in connect.items():

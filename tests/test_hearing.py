@@ -317,9 +317,7 @@ async def test_many_resources_are_watched_at_once(tmp_path: Path, era: str) -> N
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("method", [LIST_CHANGED, UPDATED])
-async def test_a_storm_costs_one_refresh_a_second_and_no_call(
-    tmp_path: Path, era: str, method: str
-) -> None:
+async def test_a_storm_costs_one_refresh_a_second_and_no_call(tmp_path: Path, era: str, method: str) -> None:
     """Threat T8: 10,000 a second."""
     asked = write(tmp_path, era)
     write(tmp_path, "legacy", name="two")

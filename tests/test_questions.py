@@ -298,6 +298,19 @@ async def test_a_question_ends_with_its_session(tmp_path: Path) -> None:
         await homes.eventually(lambda: len(received(log, "notifications/cancelled")) == 1)
 
 
+async def test_a_hub_that_stops_waits_for_no_answers(tmp_path: Path) -> None:
+    async with (
+        room(tmp_path, {"asker": {"connect": asker(tmp_path / "log")}}) as it,
+        it.session(FORM) as agent,
+        agent.asking("tools/call", {"name": "asker__ask"}) as stream,
+    ):
+        await anext(stream)
+        it.front.close()
+        while "result" not in (answer := await anext(stream)):
+            continue
+        assert "hub stopped" in text_of(answer)
+
+
 async def test_only_the_session_that_was_asked_can_answer_and_only_with_the_exact_id(tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with (
@@ -344,6 +357,10 @@ async def test_a_kind_of_question_that_a_legacy_agent_did_not_declare_is_not_put
                 assert "does not support" in result["content"][0]["text"]
         sent = received(log, "tools/call")[-1]["params"]["_meta"]
         assert sent["io.modelcontextprotocol/clientCapabilities"] == {}
+        async with it.session({"roots": {"listChanged": True}}) as agent:
+            await agent.request("tools/call", {"name": "asker__ask", "arguments": {"times": 0}})
+        sent = received(log, "tools/call")[-1]["params"]["_meta"]
+        assert sent["io.modelcontextprotocol/clientCapabilities"] == {"roots": {}}
 
 
 async def test_an_agent_that_takes_no_stream_is_told_that_it_cannot_be_asked(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import anyio
 from hub.hub import Hub
 from hub.model import KINDS, Agent, Entry, Kind
 from hub.server.subscriptions import Note, Subscriptions
+from hub.server.task_subscriptions import TaskSubscriptions
 
 __all__ = ["METHODS", "Changes", "Watch"]
 
@@ -41,6 +42,7 @@ class Watch:
         self._seen = changes.seen_by(agent) or {}
         self.resources = Subscriptions(changes.hub, agent, changes.subscribed, self.wake)
         """The resources that it hears of."""
+        self.tasks = TaskSubscriptions(changes.hub, self.wake)
         self._wake = anyio.Event()
         self._end = anyio.Event()
 
@@ -50,6 +52,7 @@ class Watch:
             while self.ended is None:
                 await self._wake.wait()
                 self._wake = anyio.Event()
+                await self.tasks.catch_up(self._changes.current(self.agent))
                 found = self._look()
                 if found:
                     return found
@@ -67,6 +70,7 @@ class Watch:
     def end(self, why: Literal["closing", "revoked"]) -> None:
         self.ended = self.ended or why
         self.resources.close()
+        self.tasks.close()
         self._wake.set()
         self._end.set()
 
@@ -91,7 +95,7 @@ class Watch:
         before, self._seen = self._seen, now
         changed = dict.fromkeys(METHODS[kind] for kind in KINDS if now[kind] != before.get(kind))
         lists: list[Note] = [(method, {}) for method in changed if method in self._methods]
-        return lists + self.resources.take()
+        return lists + self.resources.take() + self.tasks.take(self._changes.current(self.agent))
 
 
 class Changes:
@@ -131,6 +135,7 @@ class Changes:
     def discard(self, watch: Watch) -> None:
         self._watches.discard(watch)
         watch.resources.close()
+        watch.tasks.close()
 
     @contextmanager
     def connected(self, agent: Agent) -> Iterator[None]:

@@ -77,7 +77,11 @@ class Front:
         return now if self.identities.valid(now) else None
 
     def close(self) -> None:
-        """End all open streams gracefully, and all that are still to be opened. Calls may still finish."""
+        """End all open streams gracefully, and all that are still to be opened.
+
+        Calls may still finish, but for those that wait for their agent's answer.
+        """
+        self.questions.close()
         self.changes.close()
 
     def _identities_changed(self) -> None:

@@ -19,9 +19,10 @@ from hub.errors import HubError, NotFound
 from hub.model import Call, Json
 from hub.policy import decide
 from hub.server.changes import METHODS, Watch
-from hub.server.era import Caller
+from hub.server.era import Caller, missing_tasks, read_envelope
 from hub.server.errors import Fault
 from hub.server.front import Front
+from hub.tasks import declares_tasks
 
 __all__ = ["SUBSCRIBING", "Wanted", "agree", "honoured", "subscribe", "unsubscribe"]
 
@@ -40,6 +41,7 @@ _FILTER: Final = {
     "resourcesListChanged": METHODS["resource"],
 }
 _URIS: Final = "resourceSubscriptions"
+_TASKS: Final = "taskIds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Wanted:
     lists: tuple[str, ...]
     """Keys of the filter."""
     uris: tuple[str, ...]
+    tasks: tuple[str, ...]
 
     @property
     def methods(self) -> list[str]:
@@ -59,7 +62,8 @@ def honoured(params: Json) -> Wanted:
     """What a `subscriptions/listen` asks for.
 
     Raises:
-        Fault: -32602, there is no filter, or it is none.
+        Fault: -32602, there is no filter, or it is none; -32021, it asks for tasks, which this
+            client does not say it understands.
     """
     asked = params.get("notifications")
     if type(asked) is not dict:
@@ -70,7 +74,13 @@ def honoured(params: Json) -> Wanted:
     uris = asked.get(_URIS, [])
     if type(uris) is not list or not all(type(uri) is str for uri in uris):
         raise Fault(INVALID_PARAMS, f"Invalid params: notifications.{_URIS} must be an array of strings")
-    return Wanted(tuple(key for key in _FILTER if asked.get(key) is True), tuple(dict.fromkeys(uris)))
+    tasks = asked.get(_TASKS, [])
+    if type(tasks) is not list or not all(type(id) is str for id in tasks):
+        raise Fault(INVALID_PARAMS, f"Invalid params: notifications.{_TASKS} must be an array of strings")
+    if tasks and not declares_tasks(read_envelope(params).capabilities):
+        raise missing_tasks()
+    lists = tuple(key for key in _FILTER if asked.get(key) is True)
+    return Wanted(lists, tuple(dict.fromkeys(uris)), tuple(dict.fromkeys(tasks)))
 
 
 async def agree(front: Front, caller: Caller, watch: Watch, wanted: Wanted) -> Json:
@@ -79,7 +89,7 @@ async def agree(front: Front, caller: Caller, watch: Watch, wanted: Wanted) -> J
     What it may not read is left out, exactly as what there is not.
     """
     agreed: Json = dict.fromkeys(wanted.lists, True)
-    if not wanted.uris:
+    if not wanted.uris and not wanted.tasks:
         return agreed
     session = caller.session or await front.sessions.current(caller.agent, caller.client)
     found: set[str] = set()
@@ -92,9 +102,17 @@ async def agree(front: Front, caller: Caller, watch: Watch, wanted: Wanted) -> J
         else:
             found.add(uri)
 
+    async def add_tasks() -> None:
+        calls = [_asking(front, caller, session.id, id) for id in wanted.tasks]
+        heard = await watch.tasks.add(calls, AGREE_SECONDS)
+        if heard:
+            agreed[_TASKS] = heard
+
     async with anyio.create_task_group() as tasks:
         for uri in wanted.uris:
             tasks.start_soon(add, uri)
+        if wanted.tasks:
+            tasks.start_soon(add_tasks)
     if found:
         agreed[_URIS] = [uri for uri in wanted.uris if uri in found]
     return agreed
@@ -134,6 +152,13 @@ def _reading(front: Front, caller: Caller, session: str, uri: str) -> Call:
         {"uri": uri},
         capabilities=caller.capabilities,
         modern=caller.modern,
+    )
+
+
+def _asking(front: Front, caller: Caller, session: str, id: str) -> Call:
+    """The call that asks for a task."""
+    return front.hub.new_call(
+        caller.agent, session, "tasks/get", {"taskId": id}, capabilities=caller.capabilities
     )
 
 

@@ -68,6 +68,7 @@ class Questions:
         self.env = env
         self._seconds = seconds
         self._out: dict[str, dict[str, _Question]] = {}
+        self._is_closing = False
 
     def __len__(self) -> int:
         return sum(len(questions) for questions in self._out.values())
@@ -87,14 +88,22 @@ class Questions:
         for question in self._out.get(session, {}).values():
             question.settled.set()
 
+    def close(self) -> None:
+        """The hub ends: calls that wait for answers end now."""
+        self._is_closing = True
+        for session in [*self._out]:
+            self.end(session)
+
     async def ask(self, session: str, method: str, params: Json, send: Say) -> Json | Unanswered:
         """Put a question to a session's client, and return its answer, or its error.
 
         Raises:
-            CannotAsk: there was no answer in time, or the session ended.
+            CannotAsk: there was no answer in time, or the session or the hub ended.
         """
         id, question = self.env.new_id(), _Question()
         out = self._out.setdefault(session, {})
+        if self._is_closing:
+            raise CannotAsk("The hub is stopping, so the server's question was not asked; call again later.")
         if len(out) >= QUESTIONS_MAX:
             raise CannotAsk(f"The client has {QUESTIONS_MAX} questions to answer already; try again later.")
         out[id] = question
@@ -105,7 +114,8 @@ class Questions:
             if question.response is not None:
                 return _answer(method, question.response)
             if question.settled.is_set():
-                raise CannotAsk("The session ended before the server's question was answered.")
+                what = "hub stopped" if self._is_closing else "session ended"
+                raise CannotAsk(f"The {what} before the server's question was answered.")
             raise CannotAsk(f"The server's question ({method}) was not answered within {self._seconds:g} s.")
         finally:
             del out[id]

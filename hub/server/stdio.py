@@ -218,7 +218,7 @@ class _Connection:
                 raise Fault(
                     INTERNAL_ERROR, f"Too many streams: at most {STREAMS_MAX}", {"reason": "too_many_streams"}
                 )
-            if wanted.uris and caller.session is None:
+            if (wanted.uris or wanted.tasks) and caller.session is None:
                 caller.session = await self._open(caller)
             self._listening += 1
             self._start(calls, id, self._listen, caller, id, wanted)

@@ -128,6 +128,8 @@ class Subscriptions:
                 self._watch(held).promise()
             except NotFound:
                 continue
+            # It is another server's now, or could not be read for a while.
+            self._pending[uri] = (uri, {"uri": uri})
 
     def take(self) -> list[Note]:
         """The updates that wait."""
