@@ -110,7 +110,7 @@ class App:
             ),
             self.fleet.watch,
             tasks=task_ids,
-            watch_tasks=lambda watching: tasks.start_soon(watching.run, self.fleet.send, env),
+            watch_tasks=lambda watching: tasks.start_soon(watching.run, self.fleet.listen, env),
         )
 
     async def start(self) -> None:

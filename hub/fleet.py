@@ -66,13 +66,26 @@ class Fleet:
 
     async def send(self, call: Call) -> Result:
         """The innermost handler of the chain: to the server, and back."""
+        upstream = self._upstream(call)
+        result = await upstream.send(call)
+        moved = self._catalog.moved.get(upstream.name)
+        return result if moved is None else outward(result, moved)
+
+    async def listen(self, call: Call) -> None:
+        """Hear of a server on a stream of its own, until that ends.
+
+        Raises:
+            RemoteError: the server refuses to tell.
+            UpstreamError: it is not to be had, or the stream broke.
+        """
+        await self._upstream(call).listen(call)
+
+    def _upstream(self, call: Call) -> Upstream:
         assert call.entry is not None
         upstream = self.upstreams.get(call.entry.server)
         if upstream is None:
             raise UpstreamDown(f"Server {call.entry.server!r} has just been removed")
-        result = await upstream.send(call)
-        moved = self._catalog.moved.get(upstream.name)
-        return result if moved is None else outward(result, moved)
+        return upstream
 
     def watch(self, call: Call, listener: Listener) -> Watching:
         """Hear of the resource that `call` reads, which keeps its server up, until that is stopped."""

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from connectors.base import Link, RemoteError
 from connectors.jsonrpc import INTERNAL_ERROR, METHOD_NOT_FOUND
+from hub.berth import Berth
 from hub.env import Env
 from hub.errors import InvalidParams, UpstreamDown
 from hub.model import Call, Json, Notify, Result
@@ -123,8 +124,10 @@ class Parking:
         self._tasks = tasks
         self._parked: dict[str, _Parked] = {}
 
-    async def send(self, call: Call, params: Json, link: Link) -> Result:
+    async def send(self, call: Call, params: Json, berth: Berth, link: Link) -> Result:
         """The first round of a call whose server may ask in the middle of it, or a further one.
+
+        A call that is parked uses its berth: its link is not idle.
 
         Raises:
             UpstreamDown, InvalidParams: as `start` and `resume` say.
@@ -136,7 +139,12 @@ class Parking:
         rest = {key: value for key, value in params.items() if key != "inputResponses"}
 
         async def request(asked: Asked, notify: Notify | None) -> Result:
-            return await link.request(call.method, rest, on_notify=notify, on_request=asked)
+            berth.under_way += 1
+            try:
+                return await link.request(call.method, rest, on_notify=notify, on_request=asked)
+            finally:
+                berth.under_way -= 1
+                berth.used = self._env.monotonic()
 
         return await self.start(call, request)
 

@@ -19,7 +19,7 @@ from connectors.base import RemoteError
 from hub.backoff import retry_wait_seconds
 from hub.env import Env
 from hub.errors import HubError
-from hub.model import Call, Json, Result
+from hub.model import Call, Json
 from hub.tasks import TASKS
 
 __all__ = ["TASK_TOLD", "TaskWatching"]
@@ -75,18 +75,18 @@ class TaskWatching:
         """Nobody wants it any longer. May be called twice."""
         self._scope.cancel()
 
-    async def run(self, send: Callable[[Call], Awaitable[Result]], env: Env) -> None:
+    async def run(self, listen: Callable[[Call], Awaitable[None]], env: Env) -> None:
         """Hear, until stopped.
 
         Args:
-            send: Passes a call on to its server, and returns when that answers.
+            listen: Opens a stream of its server, and returns when that ends.
         """
         failures = 0
         with self._scope:
             while True:
                 began = env.monotonic()
                 try:
-                    await send(self._call)
+                    await listen(self._call)
                 except (HubError, RemoteError) as error:
                     log.info("the stream of tasks of server %s ended: %s", self._server, error)
                     if not self._settled.is_set():

@@ -165,6 +165,10 @@ class Upstream:
             if self._retired and not self.calls_under_way:
                 self._drained.set()
 
+    async def listen(self, call: Call) -> None:
+        """Hear on a stream of its own until that ends. It does not keep the server from being replaced."""
+        await self._send(call, call.params)
+
     async def _send(self, call: Call, params: Json) -> Result:
         berth = await self._chosen(call)
         berth.under_way += 1
@@ -179,7 +183,7 @@ class Upstream:
                     if link.peer.modern or not berth.may_ask:
                         return await self._passing.request(call, params, link, notify)
                     assert self._parking is not None
-                    return await self._parking.send(replace(call, notify=notify), params, link)
+                    return await self._parking.send(replace(call, notify=notify), params, berth, link)
                 except LinkError as error:
                     await berth.again(link, error, attempt)
             raise AssertionError("the second attempt returns or raises")

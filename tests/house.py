@@ -25,7 +25,7 @@ from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.streamable_http import streamable_http_client
 
-from connectors.base import RemoteError
+from connectors.base import LET_GO, RemoteError
 from hub import chain
 from hub.catalog import Catalog, Offer, View
 from hub.env import SystemEnv
@@ -161,6 +161,12 @@ class Server:
                 await anyio.lowlevel.checkpoint()
         if own == "log" and call.notify is not None:
             call.notify("notifications/message", {"level": "info", "data": "said"})
+        if own == "polled" and call.notify is not None:
+            call.notify("notifications/message", {"level": "info", "data": "before"})
+            if call.params["arguments"].get("let_go"):
+                call.notify(LET_GO, {"retry": 20})
+            await self.gate.wait()
+            call.notify("notifications/message", {"level": "info", "data": "after"})
         if own == "down":
             raise UpstreamDown("Server 'box' is not connected: it ended", retry_seconds=2.5)
         if own == "crash":

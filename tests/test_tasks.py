@@ -16,14 +16,13 @@ import httpx
 import pytest
 
 from hub.env import SystemEnv
-from hub.model import Json
+from hub.model import Entry, Json
 from hub.seal import Seal
 from hub.store.reading import CallFilter, list_calls
 from hub.tasks import TASKS, TaskIds
 from tests.conformance import REPOSITORY, running_everything
 from tests.house import events, headers_of, modern
 from tests.hub_room import Room, room
-from tests.test_catalog import build, offer, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -48,10 +47,10 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Json]:
 
 @asynccontextmanager
 async def agent_of(
-    home: Path, server: Json, name: str = "me", **more: Any
+    home: Path, server: Json, name: str = "me"
 ) -> AsyncIterator[tuple[Room, httpx.AsyncClient]]:
     with anyio.fail_after(SECONDS_MAX):
-        async with room(home, everything=server, **more) as it, it.http(name) as http:
+        async with room(home, {"everything": server}) as it, it.http(name) as http:
             yield it, http
 
 
@@ -97,7 +96,7 @@ async def test_a_task_is_asked_answered_and_finished_by_an_id_of_the_hubs_own(
         assert done["status"] == "completed" and "a.txt" in done["result"]["content"][0]["text"]
         calls = await it.app.store.read(lambda db: list_calls(db, CallFilter(limit=50)))
         # Each is recorded as a use of the tool, by the sealed id: the server's own is the server's.
-        assert {(call.method, call.name) for call in calls} == {
+        assert {(call.method, call.tool) for call in calls} == {
             (method, "everything__confirm_delete") for method in ("tools/call", "tasks/get", "tasks/update")
         }
 
@@ -179,7 +178,9 @@ async def test_a_listener_hears_of_its_own_tasks_only(tmp_path: Path, server: Js
         silent = await made(it, http, "slow_compute", seconds=60, label="x")
         other = await made(it, others, "slow_compute", seconds=60, label="x")
         wanted = {"taskIds": [mine["taskId"], other["taskId"], "none"]}
-        body = modern("subscriptions/listen", {"notifications": wanted}, **{CLIENT_CAPABILITIES: CAPABILITIES})
+        body = modern(
+            "subscriptions/listen", {"notifications": wanted}, **{CLIENT_CAPABILITIES: CAPABILITIES}
+        )
         async with http.stream("POST", it.url, json=body, headers=headers_of(body)) as stream:
             told = events(stream)
             acknowledged = (await anext(told))["params"]
@@ -195,7 +196,9 @@ async def test_a_listener_hears_of_its_own_tasks_only(tmp_path: Path, server: Js
 
 async def test_listening_to_tasks_without_the_extension_is_refused(tmp_path: Path) -> None:
     async with agent_of(tmp_path, STDIO) as (it, http):
-        error = (await ask(it, http, "subscriptions/listen", {"notifications": {"taskIds": ["x"]}}, {}))["error"]
+        error = (await ask(it, http, "subscriptions/listen", {"notifications": {"taskIds": ["x"]}}, {}))[
+            "error"
+        ]
         assert error["code"] == -32021
 
 
@@ -204,7 +207,9 @@ async def test_a_listener_is_told_what_it_missed_while_its_server_was_away(tmp_p
     async with running_everything() as url, agent_of(tmp_path, {"connect": {"url": url}}) as (it, http):
         task = await made(it, http, "slow_compute", seconds=60, label="x")
         wanted = {"taskIds": [task["taskId"]]}
-        body = modern("subscriptions/listen", {"notifications": wanted}, **{CLIENT_CAPABILITIES: CAPABILITIES})
+        body = modern(
+            "subscriptions/listen", {"notifications": wanted}, **{CLIENT_CAPABILITIES: CAPABILITIES}
+        )
         async with http.stream("POST", it.url, json=body, headers=headers_of(body)) as stream:
             told = events(stream)
             await anext(told)
@@ -218,7 +223,7 @@ async def test_a_listener_is_told_what_it_missed_while_its_server_was_away(tmp_p
 def test_an_id_opens_for_its_agent_alone() -> None:
     """Ours: sealed for the agent, with a key that outlives the hub's process."""
     env = SystemEnv()
-    (entry,) = build(offer(tool("buy"))).entries["tool"]
+    entry = Entry("tool", "shop", "buy", "shop__buy", "shop__buy", {})
     id = TaskIds(Seal(b"k" * 32, env)).give("me", entry, "own-1")
     again = TaskIds(Seal(b"k" * 32, env))
     task = again.open("me", id)

@@ -170,7 +170,7 @@ def legacy_version(requested: str) -> str:
 
 
 def declared(version: str, capabilities: Json) -> Json:
-    """What a legacy client declared, without what its version does not know and what the hub does not pass on."""
+    """What a legacy client declared, without what its version does not know or the hub does not pass on."""
     if capabilities.get("roots"):
         # Servers would wait for changes of roots in vain: they ask for them at each call.
         capabilities = {**capabilities, "roots": {}}

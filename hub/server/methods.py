@@ -124,9 +124,7 @@ async def _set_level(front: Front, caller: Caller, method: str, params: Json, no
     return b"{}"
 
 
-async def _subscribe(
-    front: Front, caller: Caller, method: str, params: Json, notify: Notify | None
-) -> bytes:
+async def _subscribe(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> bytes:
     await subscribe(front, caller, params)
     return b"{}"
 
@@ -219,4 +217,3 @@ def silenced(caller: Caller, method: str, params: Json) -> frozenset[str] | None
 
 _NO_LOG: Final = frozenset({LOG})
 _NO_PROGRESS: Final = frozenset({PROGRESS})
-

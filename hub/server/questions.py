@@ -100,10 +100,10 @@ class Questions:
         Raises:
             CannotAsk: there was no answer in time, or the session or the hub ended.
         """
-        id, question = self.env.new_id(), _Question()
-        out = self._out.setdefault(session, {})
         if self._is_closing:
             raise CannotAsk("The hub is stopping, so the server's question was not asked; call again later.")
+        id, question = self.env.new_id(), _Question()
+        out = self._out.setdefault(session, {})
         if len(out) >= QUESTIONS_MAX:
             raise CannotAsk(f"The client has {QUESTIONS_MAX} questions to answer already; try again later.")
         out[id] = question
