@@ -91,13 +91,22 @@ class LinkError(Exception):
         sent: Whether the request may have reached the server. `False` is a promise: nothing
             left, so sending it again cannot run it twice.
         retry_seconds: How long the server itself asked to be left alone, where it said so.
+        too_large: Whether what it sent was more at once than its manifest lets it.
     """
 
-    def __init__(self, reason: str, *, sent: bool = True, retry_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        sent: bool = True,
+        retry_seconds: float | None = None,
+        too_large: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
         self.retry_seconds = retry_seconds
+        self.too_large = too_large
 
 
 @dataclass(frozen=True, slots=True)

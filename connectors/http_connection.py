@@ -313,7 +313,7 @@ class Connection(asyncio.Protocol):
             if not future.done():
                 future.set_result(response)
         elif int(headers.get(b"content-length", b"0")) > self._body_bytes_max:
-            self._fail(self._too_large())
+            self._fail(self._too_large(), too_large=True)
         return None
 
     def on_body(self, data: bytes) -> None:
@@ -329,7 +329,7 @@ class Connection(asyncio.Protocol):
             if self._size > DRAIN_BYTES_MAX:
                 self.abort()
         elif self._size > self._body_bytes_max:
-            self._fail(self._too_large())
+            self._fail(self._too_large(), too_large=True)
         else:
             self._parts.append(data)
 
@@ -383,7 +383,7 @@ class Connection(asyncio.Protocol):
         limit = f"{self._body_bytes_max} bytes"
         return f"its answer is larger than {limit} (`limits: {{message: ...}}` in its manifest)"
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, *, too_large: bool = False) -> None:
         """No usable answer: whoever waits for it learns why, and the connection ends."""
         future, response = self._future, self._response
         self._future = self._response = None
@@ -392,7 +392,7 @@ class Connection(asyncio.Protocol):
             self._draining.cancel()
             self._draining = None
         if future is not None and not future.done():
-            future.set_exception(LinkError(reason))
+            future.set_exception(LinkError(reason, too_large=too_large))
         elif response is not None and response.stream is not None and not response.stream.ended:
             response.stream.end(LinkError(reason))
         self.abort()

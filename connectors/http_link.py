@@ -293,9 +293,8 @@ class HttpLink:
                         return message
         except sse.TooLarge:
             limit = self.context.message_bytes_max
-            raise LinkError(
-                f"it sent an event larger than {limit} bytes (`limits: {{message: ...}}`)"
-            ) from None
+            reason = f"it sent an event larger than {limit} bytes (`limits: {{message: ...}}`)"
+            raise LinkError(reason, too_large=True) from None
         finally:
             stream.close()
 

@@ -185,11 +185,11 @@ class StdioLink:
             return
         self._unfinished += data[start:]
         if len(self._unfinished) > self._budget.bytes_max:
-            self._fail(f"it sent a line of more than {self._budget.bytes_max} bytes")
+            self._fail_too_large()
 
     def _take(self, line: bytes) -> None:
         if len(line) > self._budget.bytes_max:
-            self._fail(f"it sent a line of more than {self._budget.bytes_max} bytes")
+            self._fail_too_large()
             return
         try:
             message = jsonrpc.parse(line, self._budget)
@@ -288,7 +288,12 @@ class StdioLink:
         self._child.kill()
         self.end(sentence)
 
-    def end(self, sentence: str) -> None:
+    def _fail_too_large(self) -> None:
+        limit = f"{self._budget.bytes_max} bytes (`limits: {{message: ...}}` in its manifest)"
+        self._child.kill()
+        self.end(f"it sent a line of more than {limit}", too_large=True)
+
+    def end(self, sentence: str, *, too_large: bool = False) -> None:
         """It is over. The first reason stands."""
         if self._reason is not None:
             return
@@ -296,7 +301,7 @@ class StdioLink:
         self._unfinished.clear()
         for question in self._questions.values():
             question.cancel()
-        self._correlation.fail(lambda: LinkError(reason))
+        self._correlation.fail(lambda: LinkError(reason, too_large=too_large))
         self._closed.set()
 
     def _with_last_words(self, sentence: str) -> str:

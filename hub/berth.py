@@ -285,6 +285,12 @@ class Berth:
     def failure(self, error: LinkError) -> UpstreamFailed:
         """What an agent is told of it; the reason itself is for people."""
         log.warning("%s: a call failed: %s", self._server, error.reason)
+        if error.too_large:
+            return UpstreamFailed(
+                f"{self._title} sent more at once than the hub takes (`limits: {{message: ...}}` in its "
+                "manifest); what the call did is not known",
+                sent=True,
+            )
         if error.sent:
             return UpstreamFailed(f"{self._title} broke off; what the call did is not known", sent=True)
         return UpstreamFailed(f"{self._title} could not be reached", retry_seconds=error.retry_seconds)

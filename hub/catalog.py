@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hub.apps import is_for_pages, page_uri, with_pages_moved
 from hub.model import KINDS, Entry, Json, Kind
 from hub.policy import matches
 
@@ -75,6 +76,8 @@ class Offer:
     """The extensions that it says it speaks, with their settings, by identifier."""
     unfit: Mapping[str, str] = field(default_factory=dict)
     """Its tools that cannot be called on this kind of connection, and why."""
+    ttl_ms: Mapping[Kind, int] = field(default_factory=dict)
+    """For how long its lists may be kept, of the kinds that it has lists of; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,18 @@ class Catalog:
 
     revision: int = 0
     entries: Mapping[Kind, tuple[Entry, ...]] = field(default_factory=lambda: dict.fromkeys(KINDS, ()))
+    """As they are listed."""
     by_name: Mapping[Kind, Mapping[str, Entry]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    """All that can be used: those, and the pages of tools that their servers do not list."""
     left_out: tuple[LeftOut, ...] = ()
     moved: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By server: its URIs that agents know by another one, and which."""
+    for_pages: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    """By their own names: the tools that pages of their servers may call."""
     extensions: Mapping[str, Json] = field(default_factory=dict)
     """By server, in the order of their names: the extensions that it speaks."""
+    ttl_ms: Mapping[str, Mapping[Kind, int]] = field(default_factory=dict)
+    """By server: for how long its lists may be kept."""
 
     @classmethod
     def build(cls, offers: Iterable[Offer], revision: int) -> Catalog:
@@ -114,8 +123,15 @@ class Catalog:
             named = _resolve(found, kind, ordered, left_out)
             entries[kind] = tuple(named.values())
             by_name[kind] = named
+        for_pages = _for_pages(entries["tool"])
+        by_name["resource"] = _with_pages(by_name["resource"], entries["tool"])
+        moved = _moved(by_name["resource"].values())
+        if moved:
+            by_name["tool"] = {name: _pages_moved(entry, moved) for name, entry in by_name["tool"].items()}
+            entries["tool"] = tuple(by_name["tool"].values())
         extensions = {offer.server: offer.extensions for offer in ordered if offer.extensions}
-        return cls(revision, entries, by_name, tuple(left_out), _moved(entries["resource"]), extensions)
+        ttl_ms = {offer.server: offer.ttl_ms for offer in ordered}
+        return cls(revision, entries, by_name, tuple(left_out), moved, for_pages, extensions, ttl_ms)
 
     def find(self, kind: Kind, name: str) -> Entry | None:
         return self.by_name[kind].get(name)
@@ -227,12 +243,12 @@ def _resolve(
     return _resolve_names(found, {offer.server for offer in ordered if offer.view.bare}, left_out)
 
 
-def _resolve_uris(found: list[Entry]) -> dict[str, Entry]:
+def _resolve_uris(found: list[Entry], before: Mapping[str, Entry] | None = None) -> dict[str, Entry]:
     """A URI stays with the first server by name, and the later one's is `hub+SERVER:URI`.
 
     A server's own URI that starts as a moved one does is moved too: none can pose as another's.
     """
-    located: dict[str, Entry] = {}
+    located = dict(before or {})
     for entry in found:
         uri = entry.own
         if uri in located or uri.startswith(_MOVED):
@@ -241,6 +257,36 @@ def _resolve_uris(found: list[Entry]) -> dict[str, Entry]:
             entry = replace(entry, name=uri, definition=definition)
         located[uri] = entry
     return located
+
+
+def _with_pages(located: Mapping[str, Entry], tools: Iterable[Entry]) -> Mapping[str, Entry]:
+    """Resources, and after them the pages of tools that no server lists, under the same rules."""
+    pages: dict[tuple[str, str], Entry] = {}
+    for tool in tools:
+        uri = page_uri(tool.definition)
+        if uri is not None:
+            grant = f"{tool.server}__{uri}"
+            page = Entry("resource", tool.server, uri, uri, grant, {"uri": uri, "name": uri}, reads_only=True)
+            pages[tool.server, uri] = page
+    for entry in located.values():
+        pages.pop((entry.server, entry.own), None)
+    return _resolve_uris([*pages.values()], located) if pages else located
+
+
+def _pages_moved(tool: Entry, moved: Mapping[str, Mapping[str, str]]) -> Entry:
+    of_server = moved.get(tool.server)
+    if of_server is None or page_uri(tool.definition) not in of_server:
+        return tool
+    return replace(tool, definition=with_pages_moved(tool.definition, of_server))
+
+
+def _for_pages(tools: tuple[Entry, ...]) -> Mapping[str, tuple[Entry, ...]]:
+    with_pages = {tool.server for tool in tools if page_uri(tool.definition) is not None}
+    found: dict[str, tuple[Entry, ...]] = {}
+    for tool in tools:
+        if tool.server in with_pages and is_for_pages(tool.definition):
+            found[tool.own] = (*found.get(tool.own, ()), tool)
+    return found
 
 
 def _moved(resources: Iterable[Entry]) -> Mapping[str, Mapping[str, str]]:

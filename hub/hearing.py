@@ -63,14 +63,18 @@ class _Stream:
 
 
 class Hearing:
-    def __init__(self, server: str, env: Env, stale: Callable[[Iterable[Kind]], None] | None) -> None:
+    def __init__(
+        self, server: str, env: Env, stale: Callable[[Iterable[Kind]], None], *, asks_for_lists: bool
+    ) -> None:
         """
         Args:
-            stale: Told which lists may have changed; `None` where others look after the lists.
+            stale: Told which lists may have changed.
+            asks_for_lists: Whether a modern server is asked to tell of them; else another link does.
         """
         self._server = server
         self._env = env
         self._stale = stale
+        self._asks_for_lists = asks_for_lists
         self._watched: dict[str, set[Watching]] = {}
         self._standing: set[str] = set()
         """The URIs that an older server was asked for and has agreed to, on the link of now."""
@@ -105,8 +109,8 @@ class Hearing:
         """What the server says on this link, to no request of ours."""
         kinds = CHANGES.get(method)
         if kinds is not None:
-            if self._stale is not None:
-                self._stale(kinds)
+            # An older server may say so on the one link whose session made the change.
+            self._stale(kinds)
         elif method == _UPDATED:
             uri = params.get("uri")
             if type(uri) is str:
@@ -195,7 +199,7 @@ class Hearing:
     def _wanted(self, link: Link) -> Json:
         """The filter of a stream: what the server says that it can say, and somebody wants to hear."""
         wanted: Json = {}
-        if self._stale is not None:
+        if self._asks_for_lists:
             wanted = {f"{kind}ListChanged": True for kind in _LISTS if _says(link, kind, "listChanged")}
         if self._watched and can_tell(link.peer.capabilities):
             wanted[_URIS] = sorted(self._watched)
@@ -251,7 +255,7 @@ class Hearing:
             self._streams.append(stream)
         self._confirm(news)
         self._refuse(set(asked) - uris, _not_told(self._server))
-        if self._stale is not None:
+        if self._asks_for_lists:
             for kind in sorted(unheard):
                 self._stale(CHANGES[f"notifications/{kind}/list_changed"])
         stream.heard.set()

@@ -135,7 +135,7 @@ class Hub:
         kind: Kind
         if method in METHOD_KINDS:
             kind, name = _named(method, params)
-            entry = self.find(kind, name)
+            entry = self.find(kind, name) or (self._of_page(agent, name) if kind == "tool" else None)
         elif method in TASK_METHODS:
             kind, name, entry = "tool", *self._of_task(agent, method, params)
         else:
@@ -165,6 +165,15 @@ class Hub:
         if entry is None:
             return id, None
         return entry.name, replace(entry, reads_only=True) if method == "tasks/get" else entry
+
+    def _of_page(self, agent: Agent, own: str) -> Entry | None:
+        """The tool that a page means by its own name: the only one so called that `agent` may use."""
+        found = [
+            entry
+            for entry in self.catalog.for_pages.get(own, ())
+            if decide(agent.grants, entry.grant).allowed
+        ]
+        return found[0] if len(found) == 1 else None
 
     def task(self, agent: Agent, id: str) -> Task | None:
         """The task that `agent` was given this id for; `None` where it was not."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from connectors.base import Json, Link, LinkError, RemoteError
+from connectors.jsonrpc import METHOD_NOT_FOUND
 from hub.model import Kind
 
-__all__ = ["CHANGES", "Known", "learn"]
+__all__ = ["CHANGES", "Known", "learn", "whole_ms"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,17 @@ class Known:
     capabilities: Json
     instructions: str | None
     definitions: Mapping[Kind, tuple[Json, ...]]
+    ttl_ms: Mapping[Kind, int] = field(default_factory=dict)
+    """For how long it said that a list may be kept: the shortest of its pages, 0 where it did not say.
+    Of the lists that it has; not remembered over a restart of the hub."""
+
+    @property
+    def freshness_ms(self) -> Mapping[Kind, int]:
+        """The same of all lists that it declares: 0 for those of which nothing is known."""
+        kinds = [kind for kind, (capability, _, _) in _LISTS.items() if capability in self.capabilities]
+        if not self.ttl_ms:
+            return dict.fromkeys(kinds, 0)
+        return {kind: self.ttl_ms[kind] for kind in kinds if kind in self.ttl_ms}
 
 
 async def learn(link: Link, kinds: frozenset[Kind] | None, known: Known | None) -> Known:
@@ -56,25 +68,32 @@ async def learn(link: Link, kinds: frozenset[Kind] | None, known: Known | None) 
     """
     before: Mapping[Kind, tuple[Json, ...]] = known.definitions if known is not None else {}
     found: dict[Kind, tuple[Json, ...]] = {}
+    ttl_ms: dict[Kind, int] = {}
     for kind, (capability, method, key) in _LISTS.items():
         if kinds is not None and kind not in kinds:
             found[kind] = before.get(kind, ())
+            if known is not None and kind in known.ttl_ms:
+                ttl_ms[kind] = known.ttl_ms[kind]
         elif capability not in link.peer.capabilities:
             found[kind] = ()
         else:
             try:
-                found[kind] = await _list(link, method, key)
+                found[kind], ttl_ms[kind] = await _list(link, method, key)
             except RemoteError as error:
                 found[kind] = before.get(kind, ())
+                if error.code != METHOD_NOT_FOUND:
+                    ttl_ms[kind] = 0
                 # Many servers have resources but no templates, and say so with an error.
                 if kind != "template":
                     log.warning("%s was refused: %s", method, error)
     peer = link.peer
-    return Known(peer.version, peer.info, peer.capabilities, peer.instructions, found)
+    return Known(peer.version, peer.info, peer.capabilities, peer.instructions, found, ttl_ms)
 
 
-async def _list(link: Link, method: str, key: str) -> tuple[Json, ...]:
+async def _list(link: Link, method: str, key: str) -> tuple[tuple[Json, ...], int]:
+    """All entries, and for how many milliseconds they may be kept."""
     found: list[Json] = []
+    ttls: list[int] = []
     cursors: set[str] = set()
     params: Json = {}
     for _ in range(_PAGES_MAX):
@@ -83,11 +102,17 @@ async def _list(link: Link, method: str, key: str) -> tuple[Json, ...]:
         if not isinstance(page, list):
             raise LinkError(f"its answer to {method} has no list {key!r}")
         found.extend(page)
+        ttls.append(whole_ms(result.get("ttlMs")))
         cursor = result.get("nextCursor")
         if cursor is None:
-            return tuple(found)
+            return tuple(found), min(ttls)
         if not isinstance(cursor, str) or cursor in cursors or len(found) > _ENTRIES_MAX:
             break
         cursors.add(cursor)
         params = {"cursor": cursor}
     raise LinkError(f"its answers to {method} have no end: after {len(found)} entries there is always more")
+
+
+def whole_ms(given: object) -> int:
+    """A `ttlMs` as it counts: 0 where there is none, or none that is a whole number of at least 0."""
+    return given if type(given) is int and given >= 0 else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hub.apps import with_pages_moved
 from hub.model import Result
 
 __all__ = ["outward"]
@@ -16,7 +17,7 @@ __all__ = ["outward"]
 
 def outward(result: Result, moved: Mapping[str, str]) -> Result:
     """The result with each URI of `moved` (own -> known) replaced, where a result has URIs. Not in place."""
-    changed = dict(result)
+    changed = dict(with_pages_moved(result, moved))
     for key in ("contents", "content", "messages"):
         blocks = result.get(key)
         if isinstance(blocks, list):

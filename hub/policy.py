@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Decision", "Grants", "Rule", "decide", "matches"]
+__all__ = ["Decision", "Grants", "Rule", "decide", "matches", "may_reach"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,17 @@ def decide(grants: Grants, target: str) -> Decision:
         if pattern is not None:
             return Decision(True, rule, pattern)
     return Decision(False, None, None)
+
+
+def may_reach(grants: Grants, server: str) -> bool:
+    """Whether anything that `server` may ever have could be allowed: a first look, without its entries."""
+    own = f"{server}__"
+    for rule in grants.may:
+        for pattern in rule.use:
+            head = pattern[: min((at for at in map(pattern.find, "*?") if at >= 0), default=len(pattern))]
+            if head.startswith(own) or (len(head) < len(pattern) and own.startswith(head)):
+                return True
+    return False
 
 
 def _first(patterns: Sequence[str], target: str) -> str | None:

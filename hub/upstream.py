@@ -29,7 +29,7 @@ from hub.hearing import Hearing, can_tell
 from hub.learn import Known, learn
 from hub.levels import from_level
 from hub.manifest import ServerManifest
-from hub.model import Call, Kind, Result
+from hub.model import KINDS, Call, Kind, Result
 from hub.parking import QUESTION_KINDS, Parking
 from hub.passing import Passing, inward
 from hub.watching import Watching
@@ -124,8 +124,10 @@ class Upstream:
     def offer(self) -> Offer:
         known = self.known
         if known is None:
-            return self.manifest.offer(None, {}, {})
-        return self.manifest.offer(known.version, known.capabilities, known.definitions)
+            # Whatever it has may appear at any moment.
+            return replace(self.manifest.offer(None, {}, {}), ttl_ms=dict.fromkeys(KINDS, 0))
+        offer = self.manifest.offer(known.version, known.capabilities, known.definitions)
+        return replace(offer, ttl_ms=known.freshness_ms)
 
     @property
     def settled(self) -> bool:
@@ -248,7 +250,7 @@ class Upstream:
 
     def _berth(self, era: Era, capabilities: Json, *, shared: bool) -> Berth:
         limits, connector = self.manifest.limits, self.manifest.connect
-        hearing = Hearing(self.name, self._env, self._lists_changed if shared else None)
+        hearing = Hearing(self.name, self._env, self._lists_changed, asks_for_lists=shared)
         idle = limits.idle if connector.lasting else math.inf if shared else _OWN_IDLE_SECONDS
 
         def context() -> Context:

@@ -163,12 +163,14 @@ async def room(
     *,
     question_seconds: float = 600.0,
     agents: Mapping[str, Sequence[str]] = EVERYTHING,
+    seconds: float = SECONDS_MAX,
 ) -> AsyncIterator[Room]:
     """A hub that listens on a loopback port, once all its servers have been learnt.
 
     Args:
         servers: By name, all of a manifest but `server:`.
         agents: What agents may use, by name.
+        seconds: How long it may stand.
     """
     folder = home / "manifests"
     folder.mkdir(exist_ok=True, parents=True)
@@ -190,7 +192,7 @@ async def room(
         tokens = {name: (await app.identities.issue(name))[1] for name in agents}
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
         async with listening(HttpApp(front, Settings()), listener):
-            with anyio.fail_after(SECONDS_MAX):
+            with anyio.fail_after(seconds):
                 for upstream in app.fleet.upstreams.values():
                     while upstream.known is None:
                         await upstream.moved()

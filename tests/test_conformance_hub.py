@@ -31,8 +31,10 @@ from tests.homes import running, token, write
 pytestmark = [pytest.mark.anyio, pytest.mark.conformance]
 
 STDIO = {"command": [sys.executable, "-m", "tests.servers.everything", "--stdio"]}
-NOT_OVER_STDIO: dict[str, str] = {}
-"""Scenario -> why it needs a server over HTTP. Empty: none does."""
+NOT_OVER_STDIO = {
+    "server-sse-polling": "its tool closes the HTTP stream that it is called on; a pipe has none to close"
+}
+"""Scenario -> why it needs a server over HTTP."""
 
 
 @asynccontextmanager

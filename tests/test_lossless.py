@@ -196,22 +196,6 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(method, params, draw(st.integers(0, len(params))), error if fails else result, fails)
 
 
-@dataclass
-class Server:
-    name: str
-    era: Era
-    tell: Callable[[str], None]
-    asked: Callable[[], bytes]
-
-
-@dataclass(repr=False)
-class Place:
-    app: App
-    servers: dict[tuple[Era, str], Server] = field(default_factory=dict)
-    agents: dict[tuple[Era, str], RawAgent] = field(default_factory=dict)
-    offering: dict[Era, Dictated] = field(default_factory=dict)
-
-
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     """One loop for the module: its hub lives as long."""
@@ -219,60 +203,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    home = tmp_path_factory.mktemp("lossless")
-    servers: dict[tuple[Era, str], Server] = {}
-    offering: dict[Era, Dictated] = {}
-    write(home, "me", agent="me", may=["*"])
-    async with AsyncExitStack() as stack:
-        for era in ERAS:
-            for name in (f"{era}-http", f"{era}-lists"):
-                at = Dictated(era, name)
-                url = await stack.enter_async_context(at.listening())
-                write(home, name, server=name, connect={"url": url}, era=era, results="whole")
-                if name.endswith("http"):
-                    tell, asked = _dictate(at)
-                    servers[era, "http"] = Server(name, era, tell, asked)
-                else:
-                    offering[era] = at
-            servers[era, "stdio"] = _over_stdio(home, era)
-        app = await stack.enter_async_context(open_app(Home.at(home), Settings()))
-        front = Front(app.hub, app.identities, app.sessions, ready=app.ready, instructions=app.instructions)
-        http = HttpApp(front, app.settings)
-        with anyio.fail_after(SECONDS):
-            for upstream in app.fleet.upstreams.values():
-                while upstream.state != "ready":
-                    await upstream.moved()
-            _, token = await app.identities.issue("me")
-        place = Place(app, servers, offering=offering)
-        for era in ERAS:
-            for wire in WIRES:
-                local = app.identities.local("me")
-                agent = raw_agent(front, http, token, local, wire, era)
-                place.agents[era, wire] = await stack.enter_async_context(agent)
-        yield place
-        front.close()
-
-
-def _dictate(at: Dictated) -> tuple[Callable[[str], None], Callable[[], bytes]]:
-    def tell(answer: str) -> None:
-        at.answer = answer
-
-    return tell, lambda: at.asked
-
-
-def _over_stdio(home: Path, era: Era) -> Server:
-    name = f"{era}-stdio"
-    folder = home / name
-    folder.mkdir()
-    (folder / "answer").write_text('"result":{}')
-    command = [sys.executable, str(Path(dictated.__file__)), era, name, str(folder)]
-    write(home, name, server=name, connect={"command": command}, era=era, results="whole")
-
-    def tell(answer: str) -> None:
-        (folder / "answer").write_text(answer, "utf-8")
-
-    return Server(name, era, tell, (folder / "asked").read_bytes)
+async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RawRoom]:
+    async with raw_room(tmp_path_factory.mktemp("lossless")) as room:
+        yield room
 
 
 PROTOCOL = frozenset(
@@ -338,10 +271,10 @@ def got_result(case: Case, message: Any) -> Pairs:
 @settings(max_examples=CASES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(case=cases())
 async def test_params_and_results_of_every_shape_pass_unchanged(
-    place: Place, agent_era: Era, server_era: Era, wire: str, case: Case
+    room: RawRoom, agent_era: Era, server_era: Era, wire: str, case: Case
 ) -> None:
     """Ours: raw in the middle. What is unknown passes; numbers keep their digits, objects their order."""
-    server, agent = place.servers[server_era, wire], place.agents[agent_era, wire]
+    server, agent = room.servers[server_era, wire], room.agents[agent_era, wire]
     method = case.method
     own = method.own.replace("SERVER", server.name)
     name = own if method.key == "uri" else f"{server.name}__{own}"
@@ -386,7 +319,7 @@ DEFINITIONS = st.lists(
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(four=DEFINITIONS)
 async def test_definitions_of_every_shape_are_listed_unchanged(
-    place: Place, server_era: Era, four: list[tuple[str, Pairs, Pairs, Any]]
+    room: RawRoom, server_era: Era, four: list[tuple[str, Pairs, Pairs, Any]]
 ) -> None:
     """Ours: a list is the servers' own words, but for the names; a legacy agent is spared what breaks it."""
     name = f"{server_era}-lists"
@@ -394,13 +327,13 @@ async def test_definitions_of_every_shape_are_listed_unchanged(
     for own, more, schema, output in four:
         definition = Pairs([*more[:2], ("name", own), ("inputSchema", schema), *more[2:]])
         definitions.append(definition if output is None else Pairs([*definition, ("outputSchema", output)]))
-    place.offering[server_era].lists["tools/list"] = f'"result":{{"tools":{spell(definitions)}}}'
+    room.offering[server_era].lists["tools/list"] = f'"result":{{"tools":{spell(definitions)}}}'
     with anyio.fail_after(SECONDS):
-        await place.app.fleet.upstreams[name].check()
+        await room.app.fleet.upstreams[name].check()
     for agent_era in ERAS:
         for wire in WIRES:
             params = Pairs([("_meta", Pairs(STAMP.items()))] if agent_era == "modern" else [])
-            message = read(await place.agents[agent_era, wire].ask("tools/list", "", spell(params)))
+            message = read(await room.agents[agent_era, wire].ask("tools/list", "", spell(params)))
             listed = [
                 replaced(tool, "name", get(tool, "name").removeprefix(f"{name}__"))
                 for tool in get(get(message, "result"), "tools")
@@ -422,10 +355,10 @@ QUESTIONS = st.dictionaries(NAMES, objects(VALUES, UNKNOWN), min_size=1, max_siz
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(questions=QUESTIONS, answers=QUESTIONS)
 async def test_questions_and_answers_of_every_shape_pass_unchanged(
-    place: Place, wire: str, questions: dict[str, Pairs], answers: dict[str, Pairs]
+    room: RawRoom, wire: str, questions: dict[str, Pairs], answers: dict[str, Pairs]
 ) -> None:
     """Ours: a question is a result, an answer a param; only the state is the hub's, until it is back."""
-    server, agent = place.servers["modern", wire], place.agents["modern", wire]
+    server, agent = room.servers["modern", wire], room.agents["modern", wire]
     asked = Pairs(
         (key, Pairs([("method", "elicitation/create"), ("params", params)]))
         for key, params in questions.items()

@@ -291,18 +291,33 @@ async def test_changed_lists_are_told_to_every_agent_and_listed(place: Matrix, s
                     await until_listed(agent, server, kind, present)
 
 
+async def test_a_change_that_only_one_session_is_told_of_is_told_to_every_agent(place: Matrix) -> None:
+    """Servers of the first generation tell the session that made the change: here, one agent's own link."""
+    server, changing = "sdk1-http", place.agents["legacy-http"]
+    async with AsyncExitStack() as stack:
+        for agent in place.agents.values():
+            await stack.enter_async_context(hearing(agent, lists=True))
+        for present in (True, False):
+            for agent in place.agents.values():
+                agent.told.clear()
+            await call(changing, server, CHANGES["tool"][0])
+            for agent in place.agents.values():
+                await until_listed(agent, server, "tool", present)
+
+
 async def until_listed(agent: Agent, server: str, kind: str, present: bool) -> None:
     """Return once the agent was told that its list changed, and the list shows it."""
     own = CHANGES[kind][1]
-    name = uri(server, own) if kind == "resource" else f"{server}__{own}"
+    # A URI is told apart by its server's name only while two servers offer it.
+    names = {own, uri(server, own)} if kind == "resource" else {f"{server}__{own}"}
     least = 1
     while True:
         try:
             await agent.until(partial(is_told, agent, kind, least))
         except TimeoutError:
-            raise AssertionError(f"{agent.name} was not told of {name}, but of {agent.told}") from None
+            raise AssertionError(f"{agent.name} was not told of {names}, but of {agent.told}") from None
         least += 1
-        if (name in await names(agent, kind)) is present:
+        if bool(names & await listed(agent, kind)) is present:
             return
 
 
@@ -312,12 +327,12 @@ def is_told(agent: Agent, kind: str, least: int) -> bool:
     return sum(type.startswith(kind) and "listchanged" in type for type in types) >= least
 
 
-async def names(agent: Agent, kind: str) -> list[str]:
+async def listed(agent: Agent, kind: str) -> set[str]:
     if kind == "tool":
-        return [tool.name for tool in (await agent.client.list_tools(cache_mode="refresh")).tools]
+        return {tool.name for tool in (await agent.client.list_tools(cache_mode="refresh")).tools}
     if kind == "prompt":
-        return [prompt.name for prompt in (await agent.client.list_prompts(cache_mode="refresh")).prompts]
-    return [it.uri for it in (await agent.client.list_resources(cache_mode="refresh")).resources]
+        return {prompt.name for prompt in (await agent.client.list_prompts(cache_mode="refresh")).prompts}
+    return {it.uri for it in (await agent.client.list_resources(cache_mode="refresh")).resources}
 
 
 @asynccontextmanager

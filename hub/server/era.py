@@ -31,6 +31,7 @@ from connectors.jsonrpc import (
     UNSUPPORTED_VERSION,
 )
 from hub import __version__
+from hub.learn import whole_ms
 from hub.model import Agent, Kind, Result
 from hub.server.changes import Watch
 from hub.server.errors import Fault
@@ -251,7 +252,7 @@ def _modern(result: Result, method: str, capabilities: Json) -> Result:
     if "resultType" not in result:
         shown["resultType"] = "complete"
     if method == "resources/read" and shown["resultType"] == "complete":
-        shown.setdefault("ttlMs", 0)
+        shown["ttlMs"] = whole_ms(result.get("ttlMs"))
         # Who may read it is decided for each agent, so no cache may hand it to another one.
         shown["cacheScope"] = "private"
     return shown

@@ -377,7 +377,7 @@ async def _body(headers: Headers, receive: Receive, bytes_max: int) -> bytes:
 
 
 def _too_large(bytes_max: int) -> Rejection:
-    message = f"Request too large: at most {bytes_max} bytes"
+    message = f"Request too large: at most {bytes_max} bytes (the hub's setting `message`)"
     return refused(413, message)
 
 

@@ -14,6 +14,7 @@ from connectors.base import SERVER_INFO_KEY
 from connectors.jsonrpc import INVALID_PARAMS, encode
 from hub.hub import Sight
 from hub.model import Json, Kind
+from hub.policy import may_reach
 from hub.server.era import SERVER_INFO, listed
 from hub.server.errors import Fault
 
@@ -29,7 +30,10 @@ LISTS: Final[dict[str, tuple[Kind, str]]] = {
 }
 
 TTL_MS: Final = 0
-"""A change of grants counts at once, also for clients that do not listen; asking again is cheap."""
+"""Of what the hub says of itself: it changes with any server and any grant, and asking again is cheap."""
+
+TTL_MS_MAX: Final = 300_000
+"""A list changes with manifests and grants too, of which no server knows."""
 
 
 def page(sight: Sight, method: str, modern: bool, cursor: Any) -> bytes:
@@ -55,10 +59,18 @@ def _page(sight: Sight, kind: Kind, field: str, modern: bool, start: int) -> Jso
         result["nextCursor"] = _cursor(sight, kind, end)
     if modern:
         result["resultType"] = "complete"
-        result["ttlMs"] = TTL_MS
+        result["ttlMs"] = _ttl_ms(sight, kind)
+        # What is in it is decided for each agent, by its grants: no cache may hand it to another.
         result["cacheScope"] = "private"
         result["_meta"] = {SERVER_INFO_KEY: SERVER_INFO}
     return result
+
+
+def _ttl_ms(sight: Sight, kind: Kind) -> int:
+    """The shortest that any server gave which this agent may have something of; 0 where one gave none."""
+    grants, given = sight.agent.grants, sight.catalog.ttl_ms
+    told = [ms[kind] for server, ms in given.items() if kind in ms and may_reach(grants, server)]
+    return min(*told, TTL_MS_MAX) if told else 0
 
 
 def _cursor(sight: Sight, kind: Kind, position: int) -> str:

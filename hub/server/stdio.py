@@ -166,7 +166,8 @@ class _Connection:
 
     async def _take(self, line: bytes | None, calls: TaskGroup) -> None:
         if line is None:
-            message = f"Message too large: at most {self._budget.bytes_max} bytes"
+            most = f"{self._budget.bytes_max} bytes (the hub's setting `message`)"
+            message = f"Message too large: at most {most}"
             await self._write(failure(Fault(INVALID_REQUEST, message)))
             return
         if not line.strip():

@@ -62,6 +62,8 @@ class Dictated:
         self.answer = '"result":{}'
         self.asked = b""
         self.lists: dict[str, str] = {}
+        self.head = ""
+        """The newest request's over HTTP, in lower case."""
         self._serving: set[asyncio.Task[None] | None] = set()
 
     def reply(self, body: bytes) -> str | None:
@@ -84,6 +86,7 @@ class Dictated:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
                 length = head.partition("content-length:")[2].partition("\r\n")[0]
                 body = await reader.readexactly(int(length or 0))
+                self.head = head
                 said = self.reply(body) if head.startswith("post") else ""
                 if said:
                     text = said.encode("utf-8", "surrogatepass")

@@ -1,0 +1,97 @@
+"""A hub in this process, with dictated servers behind it and raw agents before it, in both eras and on both wires."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from hub.app import App, open_app
+from hub.home import Home
+from hub.server import Front, HttpApp
+from hub.settings import Settings
+from tests.homes import write
+from tests.raw_agents import Era, RawAgent, raw_agent
+from tests.servers import dictated
+from tests.servers.dictated import Dictated
+
+ERAS: tuple[Era, ...] = ("modern", "legacy")
+WIRES = ("http", "stdio")
+SECONDS = 30
+
+
+@dataclass
+class Server:
+    name: str
+    era: Era
+    tell: Callable[[str], None]
+    asked: Callable[[], bytes]
+
+
+@dataclass(repr=False)
+class Place:
+    app: App
+    servers: dict[tuple[Era, str], Server] = field(default_factory=dict)
+    agents: dict[tuple[Era, str], RawAgent] = field(default_factory=dict)
+    offering: dict[Era, Dictated] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    home = tmp_path_factory.mktemp("lossless")
+    servers: dict[tuple[Era, str], Server] = {}
+    offering: dict[Era, Dictated] = {}
+    write(home, "me", agent="me", may=["*"])
+    async with AsyncExitStack() as stack:
+        for era in ERAS:
+            for name in (f"{era}-http", f"{era}-lists"):
+                at = Dictated(era, name)
+                url = await stack.enter_async_context(at.listening())
+                write(home, name, server=name, connect={"url": url}, era=era, results="whole")
+                if name.endswith("http"):
+                    tell, asked = _dictate(at)
+                    servers[era, "http"] = Server(name, era, tell, asked)
+                else:
+                    offering[era] = at
+            servers[era, "stdio"] = _over_stdio(home, era)
+        app = await stack.enter_async_context(open_app(Home.at(home), Settings()))
+        front = Front(app.hub, app.identities, app.sessions, ready=app.ready, instructions=app.instructions)
+        http = HttpApp(front, app.settings)
+        with anyio.fail_after(SECONDS):
+            for upstream in app.fleet.upstreams.values():
+                while upstream.state != "ready":
+                    await upstream.moved()
+            _, token = await app.identities.issue("me")
+        place = Place(app, servers, offering=offering)
+        for era in ERAS:
+            for wire in WIRES:
+                local = app.identities.local("me")
+                agent = raw_agent(front, http, token, local, wire, era)
+                place.agents[era, wire] = await stack.enter_async_context(agent)
+        yield place
+        front.close()
+
+
+def _dictate(at: Dictated) -> tuple[Callable[[str], None], Callable[[], bytes]]:
+    def tell(answer: str) -> None:
+        at.answer = answer
+
+    return tell, lambda: at.asked
+
+
+def _over_stdio(home: Path, era: Era) -> Server:
+    name = f"{era}-stdio"
+    folder = home / name
+    folder.mkdir()
+    (folder / "answer").write_text('"result":{}')
+    command = [sys.executable, str(Path(dictated.__file__)), era, name, str(folder)]
+    write(home, name, server=name, connect={"command": command}, era=era, results="whole")
+
+    def tell(answer: str) -> None:
+        (folder / "answer").write_text(answer, "utf-8")
+
+    return Server(name, era, tell, (folder / "asked").read_bytes)
