@@ -12,7 +12,6 @@ Measured per tools/call of 230 bytes: parse 1.4 us (standard library 2.8), write
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -73,8 +72,8 @@ class Malformed(Exception):
 
 # A number beyond a double needs an exponent of three digits (1e400), or with one of two (1e99) 210
 # digits before the point; both are rare, so a message which might hold one is walked value by value.
-# The pattern alone costs 3.8 us a call's text; a look at the text's outline first, 0.5.
-_overflowing = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{210}").search
+# It is looked for in the text's outline, where every digit is a 0 and every e an e: 0.5 us for a call,
+# and 4 ms a MiB, also where an image's Base64 is full of what looks like numbers.
 _OUTLINE: Final = bytes(
     ord("0") if chr(byte).isdecimal() and byte < 128 else ord("e") if byte in b"eE" else ord(" ")
     for byte in range(256)
@@ -84,7 +83,7 @@ _LONG: Final = b"0" * 210
 
 def _may_overflow(data: bytes) -> bool:
     outline = data.translate(_OUTLINE)
-    return (b"0e" in outline or _LONG in outline) and _overflowing(data) is not None
+    return (b"0e" in outline and (b"0e000" in outline or b"0e 000" in outline)) or _LONG in outline
 
 
 def parse(data: bytes, budget: Budget) -> Any:

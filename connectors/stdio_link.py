@@ -39,6 +39,8 @@ CONCURRENT_DEFAULT: Final = 64
 VALUES_MAX: Final = 5_000_000
 BANNER_LINES_MAX: Final = 20
 """Lines on stdout that are no JSON, before the server has answered: some print a greeting there."""
+STRAY_LINES_MAX: Final = 10
+"""How many answers that belong to no request are told to people; the rest is only counted."""
 QUESTIONS_MAX: Final = 32
 """Questions of a legacy server under way at once."""
 LAST_WORDS: Final = 5
@@ -200,7 +202,10 @@ class StdioLink:
         if kind == "response":
             if message["id"] is None and not self._negotiated and (only := self._correlation.only()):
                 message["id"] = only.id  # It could not read our question, and there is but one.
+            stray = self.stray
             self._correlation.settle(message)
+            if stray < self.stray <= STRAY_LINES_MAX:
+                self.hear(f"stdout: an answer that belongs to no request: id {message['id']!r:.40}")
         elif kind == "notification":
             self._take_notification(message["method"], message.get("params", {}))
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,8 +167,17 @@ async def printing_url(*command: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def matrix(home: Path) -> AsyncIterator[Matrix]:
-    """The whole of it, with every server learnt and every agent connected."""
+async def matrix(
+    home: Path,
+    servers: Sequence[str] = SERVERS,
+    agents: Sequence[str] = AGENTS,
+    **others: dict[str, Any],
+) -> AsyncIterator[Matrix]:
+    """The whole of it, with every server learnt and every agent connected.
+
+    Args:
+        others: further servers: what `connect:` says, by name.
+    """
     everything = [sys.executable, "-m", "tests.servers.everything", "--stdio"]
     sdk1 = [str((await installed(**SDK1)) / "bin" / "python"), str(SDK1_SERVER)]
     async with AsyncExitStack() as stack:
@@ -183,18 +192,18 @@ async def matrix(home: Path) -> AsyncIterator[Matrix]:
             "sdk1-pipe": {"command": sdk1},
         }
         write(home, "me", agent="me", may=["*"])
-        for name, how in connect.items():
-            era = "modern" if name in NEW else "legacy"
+        for name, how in {**{name: connect[name] for name in servers}, **others}.items():
+            era = "modern" if name in NEW else "legacy" if name in OLD else "auto"
             write(
                 home, name, server=name, connect=how, era=era, cwd=str(ROOT), start="eager", results="whole"
             )
         hub = stack.enter_context(running(home))
-        for name in SERVERS:
+        for name in (*servers, *others):
             hub.until(f"{name}: ready")
         it = Matrix(hub, home, token(home))
-        for name in AGENTS:
+        for name in agents:
             it.agents[name] = await stack.enter_async_context(it.agent(name))
-        for era in ("modern", "legacy"):
+        for era in ("modern", "legacy") if agents else ():
             it.mute[era] = await stack.enter_async_context(it.client(f"{era}-http"))
         yield it
 
@@ -208,10 +217,6 @@ def said(result: Any) -> str:
 def uri(server: str, own: str) -> str:
     """A resource of a server as agents know it: the first server by name keeps the URI, as all offer it."""
     return own if server == min(SERVERS) else f"hub+{server}:{own}"
-
-
-def in_ci() -> bool:
-    return bool(os.environ.get("CI"))
 
 
 def run(*command: str, seconds: float = SECONDS, **environment: str) -> str:

@@ -1,4 +1,4 @@
-"""A hub in this process, with dictated servers behind it and raw agents before it, in both eras and on both wires."""
+"""A hub in this process: dictated servers behind it and raw agents before it, both eras, both wires."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ SECONDS = 30
 
 @dataclass
 class Server:
+    """One dictated server: how to tell it its next answer, and what it was asked last."""
+
     name: str
     era: Era
     tell: Callable[[str], None]
@@ -33,16 +35,17 @@ class Server:
 
 
 @dataclass(repr=False)
-class Place:
+class RawRoom:
     app: App
-    servers: dict[tuple[Era, str], Server] = field(default_factory=dict)
+    servers: dict[tuple[Era, str], Server]
+    offering: dict[Era, Dictated]
+    """Servers over HTTP whose lists are dictated as well."""
     agents: dict[tuple[Era, str], RawAgent] = field(default_factory=dict)
-    offering: dict[Era, Dictated] = field(default_factory=dict)
 
 
-@pytest.fixture(scope="module")
-async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    home = tmp_path_factory.mktemp("lossless")
+@asynccontextmanager
+async def raw_room(home: Path) -> AsyncIterator[RawRoom]:
+    """All of it, connected and learnt."""
     servers: dict[tuple[Era, str], Server] = {}
     offering: dict[Era, Dictated] = {}
     write(home, "me", agent="me", may=["*"])
@@ -66,13 +69,13 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
                 while upstream.state != "ready":
                     await upstream.moved()
             _, token = await app.identities.issue("me")
-        place = Place(app, servers, offering=offering)
+        room = RawRoom(app, servers, offering)
         for era in ERAS:
             for wire in WIRES:
                 local = app.identities.local("me")
                 agent = raw_agent(front, http, token, local, wire, era)
-                place.agents[era, wire] = await stack.enter_async_context(agent)
-        yield place
+                room.agents[era, wire] = await stack.enter_async_context(agent)
+        yield room
         front.close()
 
 

@@ -1,4 +1,4 @@
-"""The official conformance suite for clients: the hub is the client, and what arrives at the server is judged.
+"""The official conformance suite for clients: the hub is the client; what reaches the server is judged.
 
 `tests/conformance_client.py` is the program that the suite starts. A scenario runs in each revision that it
 knows and the hub speaks.

@@ -171,4 +171,4 @@ async def test_access_that_ends_closes_open_streams_and_is_refused_at_once(tmp_p
                     assert await status(it, http) == 401
                     # Both end, with nothing more said.
                     assert not [line async for line in notes if line.startswith("data")]
-                    assert not [line async for line in comments if line.startswith("data")]
+                    assert not [line async for line in comments if line.startswith("data: {")]

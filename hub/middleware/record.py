@@ -78,7 +78,8 @@ class Record:
             await self._record(intent, outcome, True)
 
     def _intent(self, call: Call) -> Intent:
-        params, size = _text(_sayable(call.params), self._bytes_max)
+        shortened, left_out = _shortened_arguments(_sayable(call.params), self._bytes_max)
+        params, size = _text(shortened, self._bytes_max)
         entry = call.entry
         return Intent(
             call.id,
@@ -90,7 +91,7 @@ class Record:
             call.name[:_NAME_LENGTH_MAX],
             None if entry is None else entry.own,
             params,
-            size,
+            size + left_out,
             int(self._env.now() * 1000),
         )
 
@@ -151,6 +152,19 @@ def _text(value: Any, bytes_max: int) -> tuple[str, int]:
         return data.decode(), len(data)
     start = data[:bytes_max].decode("utf-8", "ignore")
     return encode({"truncated": True, "start": start}).decode(), len(data)
+
+
+def _shortened_arguments(params: Json, bytes_max: int) -> tuple[Json, int]:
+    """Params without the far ends of their long arguments, and how many characters those have."""
+    arguments = params.get("arguments")
+    if type(arguments) is not dict:
+        return params, 0
+    long = {key: text for key, text in arguments.items() if type(text) is str and len(text) > bytes_max}
+    if not long:
+        return params, 0
+    cut = {key: text[:bytes_max] for key, text in long.items()}
+    left_out = sum(len(text) - bytes_max for text in long.values())
+    return {**params, "arguments": {**arguments, **cut}}, left_out
 
 
 def _shortened(result: Result, bytes_max: int) -> tuple[Result, int]:

@@ -3,7 +3,9 @@
 Before the handshake: `dies`, `silent`, `banner`, `garbage_first`.
 In the handshake: `null_id`, `refuses`.
 At a `tools/call`: `garbage`, `utf8`, `huge`, `json`, `nan`, `surrogate`, `string_id`, `wrong_id`, `twice`,
-`no_result`, `closes_stdout`, `killed`.
+`no_result`, `closes_stdout`, `killed`, `late` (answers what was cancelled, twice), `torrent` (300 MB and
+no newline), `storm` (10,000 list_changed a second for three seconds; says how often its list was asked for).
+At a `tools/list`: `endless`.
 After the handshake: `changes` (20,000 list_changed), `stderr` (a flood), `asks` (pings without reading),
 `deaf` (reads nothing any more), `stubborn` (ignores EOF and TERM).
 """
@@ -12,12 +14,17 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
 MODE = sys.argv[1]
 HUGE = 3_000_000
+TORRENT_BYTES = 300_000_000
+STORM_SECONDS = 3
 ANSWERS: list[str] = []
+LISTED = 0
+CHANGED = json.dumps({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}) + "\n"
 
 
 def raw(text: str | bytes) -> None:
@@ -33,7 +40,7 @@ def call(id: int) -> None:
     good = {"content": [{"type": "text", "text": "good"}]}
     forged = {"content": [{"type": "text", "text": "forged"}]}
     if MODE == "garbage":
-        raw("Traceback: \x1b[31mit went wrong\n")
+        raw("Whoops: \x1b[31mit went wrong\n")
     elif MODE == "utf8":
         raw(b'{"jsonrpc":"2.0","id":%d,"result":{"content":"\xc3\x28"}}\n' % id)
     elif MODE == "huge":
@@ -64,13 +71,37 @@ def call(id: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif MODE == "asks":
         say({"id": id, "result": {"answers": len(ANSWERS)}})
+    elif MODE == "torrent":
+        for _ in range(TORRENT_BYTES // 1_000_000):
+            raw("x" * 1_000_000)
+    elif MODE == "storm":
+        threading.Thread(target=storm, args=[id], daemon=True).start()
+    elif MODE == "late":
+        pass  # Answers at the cancellation.
     else:
         say({"id": id, "result": good})
 
 
+def storm(id: int) -> None:
+    began = time.monotonic()
+    for tick in range(STORM_SECONDS * 100):
+        raw(CHANGED * 100)
+        time.sleep(max(0.0, began + (tick + 1) / 100 - time.monotonic()))
+    say({"id": id, "result": {"content": [{"type": "text", "text": str(LISTED)}]}})
+
+
+def list_tools(id: int) -> None:
+    global LISTED
+    LISTED += 1
+    result: dict[str, Any] = {"tools": [{"name": "act", "inputSchema": {"type": "object"}}]}
+    if MODE == "endless":
+        result = {"tools": [{**result["tools"][0], "name": f"act{LISTED}"}], "nextCursor": f"page {LISTED}"}
+    say({"id": id, "result": result})
+
+
 def after_handshake() -> None:
     if MODE == "changes":
-        raw((json.dumps({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}) + "\n") * 20_000)
+        raw(CHANGED * 20_000)
     elif MODE == "stderr":
         os.write(2, b"\x1b[31mred\x1b[0m bell\x07 " + b"y" * 10_000 + b"\n")
         for _ in range(200):
@@ -109,15 +140,25 @@ for line in sys.stdin:
                 "id": id,
                 "result": {
                     "protocolVersion": "2025-06-18",
-                    "capabilities": {},
+                    "capabilities": {"tools": {"listChanged": True}},
                     "serverInfo": {"name": "misbehaving", "version": "1"},
                 },
             }
         )
     elif method == "notifications/initialized":
         after_handshake()
+    elif method == "tools/list":
+        list_tools(id)
     elif method == "tools/call":
         call(id)
+    elif method == "notifications/cancelled" and MODE == "late":
+        for text in ("late", "later"):
+            say(
+                {
+                    "id": message["params"]["requestId"],
+                    "result": {"content": [{"type": "text", "text": text}]},
+                }
+            )
     elif MODE == "null_id" and id is not None:
         say({"id": None, "error": {"code": -32600, "message": "what?"}})
     elif id is not None:

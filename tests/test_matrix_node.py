@@ -1,0 +1,167 @@
+"""The matrix once more with clients and a server that are not Python: TypeScript's client, Inspector, npm's server.
+
+Without node these tests are skipped, and say so; where CI runs, they fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.conformance import SuiteMissing, find_suite
+from tests.homes import install
+from tests.matrix import Matrix, installed, matrix, run
+from tests.sources import ROOT
+
+pytestmark = pytest.mark.anyio
+
+CLIENT = {"npm": "@modelcontextprotocol/client", "version": "2.4.0"}
+INSPECTOR = {"npm": "@modelcontextprotocol/inspector", "version": "2.12.0"}
+PROGRAM = ROOT / "tests" / "clients" / "agent.mjs"
+
+SERVERS = ("new-http", "old-pipe", "sdk1-http")
+ERAS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
+SECONDS = 60
+
+EXPECTED: dict[str, Any] = {
+    "list": True,
+    "call": {"text": "This is a simple text response for testing.", "isError": False},
+    "read": "This is the content of the static text resource.",
+    "prompt": "Prompt with arguments: arg1='a', arg2='b'",
+    "completion": ["paris", "park", "party"],
+    "progress": [0, 50, 100],
+    "logging": 3,
+    "elicitation": {
+        "text": 'User response: action=accept, content={"username":"tea","email":"t@example.com"}',
+        "isError": False,
+        "asked": ["Who?"],
+    },
+    "url": {"text": "The user did: accept", "isError": False},
+    "sampling": {"text": "The model said: Paris", "isError": False},
+    "roots": {"text": "You work in: file:///tea", "isError": False},
+    "cancelled": {"cancelled": True},
+    "changed": {"changed": True},
+}
+OF_NPM: dict[str, Any] = {
+    "list": True,
+    "call": {"text": "Echo: tea", "isError": False},
+    "prompt": 1,
+    "read": "demo://resource/dynamic/text/7",
+    "progress": [1, 2],
+}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One loop for the module: its hub lives as long."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    """A node that is new enough for Inspector: the machine's, or the one that the conformance suite has."""
+    try:
+        if shutil.which("npm") is not None:
+            return find_suite().command[0]
+        reason = "needs node 22.19 or newer, with npm; not found on PATH"
+    except SuiteMissing as missing:
+        reason = str(missing)
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+async def place(node: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Matrix]:
+    everything = (await anyio.to_thread.run_sync(install, "everything"))["everything"]
+    home = tmp_path_factory.mktemp("node")
+    async with matrix(home, SERVERS, (), ts={"command": everything}) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+async def used(node: str, place: Matrix) -> dict[str, Any]:
+    """By mode: what the TypeScript client found at each server."""
+    folder = str(await installed(**CLIENT))
+    arguments = [str(PROGRAM), folder, place.hub.url, place.token]
+    return {
+        mode: json.loads(
+            await anyio.to_thread.run_sync(
+                lambda mode=mode: run(node, *arguments, mode, *SERVERS, "ts", seconds=SECONDS)
+            )
+        )
+        for mode in ERAS
+    }
+
+
+@pytest.mark.parametrize("feature", [*EXPECTED, "failed", "refused"])
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("mode", ERAS)
+async def test_the_typescript_client_gets_it_as_well(
+    used: dict[str, Any], mode: str, server: str, feature: str
+) -> None:
+    assert used[mode]["version"] == ERAS[mode]
+    found = used[mode]["servers"][server]
+    if feature == "failed":
+        assert found["failed"]["isError"]
+    elif feature == "refused":
+        assert found["refused"].get("code") == -32602 or found["refused"]["isError"]
+    elif (feature, mode) == ("logging", "auto"):
+        # That client asks for no log messages in the newer era.
+        assert feature not in found
+    else:
+        assert found[feature] == EXPECTED[feature]
+
+
+@pytest.mark.parametrize("feature", OF_NPM)
+@pytest.mark.parametrize("mode", ERAS)
+async def test_the_typescript_client_uses_a_typescript_server(
+    used: dict[str, Any], mode: str, feature: str
+) -> None:
+    assert used[mode]["servers"]["ts"][feature] == OF_NPM[feature]
+
+
+async def inspect(node: str, place: Matrix, *arguments: str) -> Any:
+    """What Inspector's command line says of the hub."""
+    folder = await installed(**INSPECTOR)
+    program = str(folder / "node_modules" / ".bin" / "mcp-inspector")
+    header = f"Authorization: Bearer {place.token}"
+    said = await anyio.to_thread.run_sync(
+        lambda: run(
+            node, program, "--cli", place.hub.url, "--transport", "http", "--header", header, *arguments,
+            seconds=SECONDS, MCP_CATALOG_PATH=str(place.home / "catalog.json"), HOME=str(place.home),
+        )
+    )  # fmt: skip
+    return json.loads(said)
+
+
+@pytest.mark.parametrize("server", ["new-http", "old-pipe"])
+async def test_inspector_lists_and_calls_tools(node: str, place: Matrix, server: str) -> None:
+    tools = (await inspect(node, place, "--method", "tools/list"))["tools"]
+    assert f"{server}__test_simple_text" in [tool["name"] for tool in tools]
+    called = (
+        "--method",
+        "tools/call",
+        "--tool-name",
+        f"{server}__test_x_mcp_header",
+        "--tool-arg",
+        "region=eu",
+    )
+    assert (await inspect(node, place, *called))["content"] == [{"type": "text", "text": "region=eu"}]
+
+
+async def test_inspector_reads_resources_and_prompts(node: str, place: Matrix) -> None:
+    read = await inspect(node, place, "--method", "resources/read", "--uri", "test://static-text")
+    assert read["contents"][0]["text"] == "This is the content of the static text resource."
+    listed = (await inspect(node, place, "--method", "prompts/list"))["prompts"]
+    name = "new-http__test_prompt_with_arguments"
+    assert name in [prompt["name"] for prompt in listed]
+    got = ("--method", "prompts/get", "--prompt-name", name, "--prompt-args", "arg1=a", "arg2=b")
+    prompt = await inspect(node, place, *got)
+    assert prompt["messages"][0]["content"]["text"] == "Prompt with arguments: arg1='a', arg2='b'"
