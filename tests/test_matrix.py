@@ -21,6 +21,7 @@ from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp_types import (
     AudioContent,
     BlobResourceContents,
+    ElicitCompleteNotification,
     ElicitRequestFormParams,
     ElicitRequestURLParams,
     EmbeddedResource,
@@ -226,7 +227,14 @@ async def test_a_user_is_sent_to_an_address_in_the_middle_of_a_call(agent: Agent
     (asked,) = agent.asked
     assert isinstance(asked, ElicitRequestURLParams)
     assert asked.url == "https://example.com/sign-in?for=tests"
-    assert agent.modern or asked.elicitation_id
+    if not agent.modern:
+        assert asked.elicitation_id
+        await agent.until(lambda: asked.elicitation_id in completed(agent))
+
+
+def completed(agent: Agent) -> list[str]:
+    """The visits that an older agent was told the end of."""
+    return [it.params.elicitation_id for it in agent.told if isinstance(it, ElicitCompleteNotification)]
 
 
 @each_server

@@ -1,4 +1,4 @@
-"""The matrix once more with clients and a server that are not Python: TypeScript's client, Inspector, npm's server.
+"""The matrix once more with what is not Python: TypeScript's client, Inspector, a server from npm.
 
 Without node these tests are skipped, and say so; where CI runs, they fail.
 """
@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -88,16 +89,12 @@ async def place(node: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 @pytest.fixture(scope="module")
 async def used(node: str, place: Matrix) -> dict[str, Any]:
     """By mode: what the TypeScript client found at each server."""
-    folder = str(await installed(**CLIENT))
-    arguments = [str(PROGRAM), folder, place.hub.url, place.token]
-    return {
-        mode: json.loads(
-            await anyio.to_thread.run_sync(
-                lambda mode=mode: run(node, *arguments, mode, *SERVERS, "ts", seconds=SECONDS)
-            )
-        )
-        for mode in ERAS
-    }
+    program = [node, str(PROGRAM), str(await installed(**CLIENT)), place.hub.url, place.token]
+    found: dict[str, Any] = {}
+    for mode in ERAS:
+        using = partial(run, *program, mode, *SERVERS, "ts", seconds=SECONDS)
+        found[mode] = json.loads(await anyio.to_thread.run_sync(using))
+    return found
 
 
 @pytest.mark.parametrize("feature", [*EXPECTED, "failed", "refused"])
@@ -112,8 +109,8 @@ async def test_the_typescript_client_gets_it_as_well(
         assert found["failed"]["isError"]
     elif feature == "refused":
         assert found["refused"].get("code") == -32602 or found["refused"]["isError"]
-    elif (feature, mode) == ("logging", "auto"):
-        # That client asks for no log messages in the newer era.
+    elif (feature, mode) == ("logging", "auto") or (feature, server) == ("changed", "old-pipe"):
+        # That client asks for no log messages in the newer era; the other is said in `agent.mjs`.
         assert feature not in found
     else:
         assert found[feature] == EXPECTED[feature]
@@ -132,13 +129,9 @@ async def inspect(node: str, place: Matrix, *arguments: str) -> Any:
     folder = await installed(**INSPECTOR)
     program = str(folder / "node_modules" / ".bin" / "mcp-inspector")
     header = f"Authorization: Bearer {place.token}"
-    said = await anyio.to_thread.run_sync(
-        lambda: run(
-            node, program, "--cli", place.hub.url, "--transport", "http", "--header", header, *arguments,
-            seconds=SECONDS, MCP_CATALOG_PATH=str(place.home / "catalog.json"), HOME=str(place.home),
-        )
-    )  # fmt: skip
-    return json.loads(said)
+    command = [node, program, "--cli", place.hub.url, "--transport", "http", "--header", header, *arguments]
+    own = {"MCP_CATALOG_PATH": str(place.home / "catalog.json"), "HOME": str(place.home)}
+    return json.loads(await anyio.to_thread.run_sync(partial(run, *command, seconds=SECONDS, **own)))
 
 
 @pytest.mark.parametrize("server", ["new-http", "old-pipe"])

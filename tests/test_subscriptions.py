@@ -333,6 +333,24 @@ async def test_a_session_that_is_silent_for_long_is_forgotten_and_told_so_when_i
         }
 
 
+async def test_an_agents_sessions_give_way_to_its_own_only(
+    hub: House, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.server.voices.VOICES_OF_AGENT_MAX", 2)
+    hub.identities.replace({**GRANTS, "other": Grants("other.yaml", GRANTS["me"].may)})
+    async with hub.http("other") as other:
+        await subscribe(hub, other, await hub.session(other), "note://theirs")
+        sessions = [await hub.session(http) for _ in range(2)]
+        for number, session in enumerate(sessions):
+            await subscribe(hub, http, session, f"note://{number}")
+        await hub.session(http)
+        assert [each.uri for each in hub.server.watched] == ["note://theirs", "note://1"]
+        monkeypatch.setattr("hub.server.voices.VOICES_MAX", 3)
+        await hub.session(other)
+        assert [each.uri for each in hub.server.watched] == ["note://1"]
+        assert len(hub.front.voices) == 3
+
+
 # Over a pipe
 
 
@@ -415,3 +433,31 @@ async def test_a_moved_resource_is_told_of_by_the_uri_that_the_agent_knows(tmp_p
             arguments = {"method": UPDATED, "params": {"uri": "note://one"}}
             await it.ask(http, "tools/call", {"name": "three__say", "arguments": arguments}, {})
             assert (await anext(stream))["params"]["uri"] == "note://one"
+
+
+async def test_a_session_with_a_process_of_its_own_hears_of_what_happens_there(tmp_path: Path) -> None:
+    """Its client can be asked, so a server of the older era runs for it alone, and it reads there."""
+    command = [sys.executable, TELLER, str(tmp_path / "one")]
+    servers = {"one": {"connect": {"command": command}, "era": "legacy"}}
+    arguments = {"method": UPDATED, "params": {"uri": "note://one"}}
+    async with room(tmp_path, servers) as it, it.http() as http:
+        sessions = []
+        declared: list[Json] = [{"elicitation": {}}, {}]
+        for capabilities in declared:
+            about = {
+                "protocolVersion": "2025-11-25",
+                "capabilities": capabilities,
+                "clientInfo": {"name": "x"},
+            }
+            opened = await http.post(it.url, json=message("initialize", about))
+            sessions.append({"mcp-session-id": opened.headers["mcp-session-id"]})
+        for session in sessions:
+            assert await subscribe(it, http, session, "note://one") == message_of({})
+        async with hearing(it, http, sessions[0]) as own, hearing(it, http, sessions[1]) as shared:
+            for session, stream in zip(sessions, (own, shared), strict=True):
+                call = message("tools/call", {"name": "one__say", "arguments": arguments})
+                await http.post(it.url, json=call, headers=session)
+                assert await anext(stream) == told("note://one")
+            with anyio.move_on_after(0.3):
+                pytest.fail(f"nothing more is told, but: {await anext(own)}")
+    assert (tmp_path / "one").read_text().count("start") == 2

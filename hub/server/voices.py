@@ -11,6 +11,7 @@ Source: specification 2025-11-25, basic/transports, "Listening for Messages from
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -24,11 +25,13 @@ from hub.server.lines import Lines
 from hub.server.subscriptions import Note
 from hub.sessions import Session
 
-__all__ = ["SILENT_SECONDS", "VOICES_MAX", "Turn", "Voice", "Voices"]
+__all__ = ["SILENT_SECONDS", "VOICES_MAX", "VOICES_OF_AGENT_MAX", "Turn", "Voice", "Voices"]
 
 SILENT_SECONDS: Final = 1800.0
 """How long a session may neither ask nor listen before it is forgotten here."""
 VOICES_MAX: Final = 10_000
+VOICES_OF_AGENT_MAX: Final = 1000
+"""One agent's sessions give way to its own further ones, not others' to them."""
 
 _LOOK_SECONDS: Final = 60.0
 
@@ -91,6 +94,8 @@ class Voices:
         self._lines = lines
         self._env = env
         self._voices: dict[str, Voice] = {}
+        self._counts: Counter[str] = Counter()
+        """How many each agent has, by name."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -98,13 +103,23 @@ class Voices:
 
     def open(self, session: Session, agent: Agent) -> Voice:
         """Of a new session."""
-        if len(self._voices) >= VOICES_MAX:
-            self._end(min(self._voices, key=lambda id: self._voices[id].used))
+        self._make_room(agent)
         now = self._env.monotonic()
+        self._counts[agent.name] += 1
         voice = self._voices[session.id] = Voice(self._changes.open(agent, METHODS.values()), now)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
         return voice
+
+    def _make_room(self, agent: Agent) -> None:
+        """Forget whoever was silent longest, where there are too many."""
+        if self._counts[agent.name] >= VOICES_OF_AGENT_MAX:
+            candidates = [id for id, voice in self._voices.items() if voice.watch.agent.name == agent.name]
+        elif len(self._voices) >= VOICES_MAX:
+            candidates = [*self._voices]
+        else:
+            return
+        self._end(min(candidates, key=lambda id: self._voices[id].used))
 
     def of(self, session: Session, agent: Agent) -> Voice:
         """The session's own, or where it was forgotten, a new one, to which everything may have changed."""
@@ -131,6 +146,7 @@ class Voices:
     def _end(self, session: str) -> None:
         voice = self._voices.pop(session, None)
         if voice is not None:
+            self._counts[voice.watch.agent.name] -= 1
             voice.watch.end("closing")
             self._changes.discard(voice.watch)
 

@@ -75,6 +75,7 @@ async def elicit(message: str, context: Context) -> str:
 @server.tool(structured_output=False)
 async def ask_url(context: Context) -> str:
     answer = await context.elicit_url("Please sign in", "https://example.com/sign-in?for=tests", "sign-in-1")
+    await context.session.send_elicit_complete("sign-in-1", context.request_id)
     return f"The user did: {answer.action}"
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import anyio
-from mcp_types import CallToolResult, ElicitRequest, ElicitRequestURLParams, ElicitResult
+from typing import cast
 
+import anyio
+from mcp_types import (
+    CallToolResult,
+    ElicitRequest,
+    ElicitRequestURLParams,
+    ElicitResult,
+    ServerNotification,
+)
+
+from tests.servers.everything.changes import Notification
 from tests.servers.everything.eras import is_modern
 from tests.servers.everything.offers import OfferedTool, Use, offer, text
 
@@ -19,6 +28,9 @@ async def ask_url(use: Use) -> CallToolResult:
     )
     answer = (await use.ask({"sign_in": question}))["sign_in"]
     assert isinstance(answer, ElicitResult)
+    if id is not None:
+        done = Notification(method="notifications/elicitation/complete", params={"elicitationId": id})
+        await use.context.session.send_notification(cast(ServerNotification, done), use.context.request_id)
     return text(f"The user did: {answer.action}")
 
 
