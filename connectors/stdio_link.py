@@ -243,7 +243,7 @@ class StdioLink:
         meta = params.get("_meta")
         if meta is not None and SUBSCRIPTION_ID_KEY in meta:
             waiting = self._correlation.find(meta[SUBSCRIPTION_ID_KEY])
-        elif method == "notifications/message":
+        elif method in ("notifications/message", "notifications/elicitation/complete"):
             waiting = self._correlation.only()
         else:
             waiting = None

@@ -70,12 +70,17 @@ class Agent:
     """A connected client, and what it was told and asked so far."""
 
     name: str
-    client: Client
     told: list[Any] = field(default_factory=list)
     """Notifications that belong to no call, newest last."""
     logged: list[LoggingMessageNotificationParams] = field(default_factory=list)
     asked: list[Any] = field(default_factory=list)
+    _client: Client | None = None
     _moved: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def client(self) -> Client:
+        assert self._client is not None
+        return self._client
 
     @property
     def modern(self) -> bool:
@@ -140,7 +145,7 @@ class Matrix:
 
     @asynccontextmanager
     async def agent(self, name: str) -> AsyncIterator[Agent]:
-        agent = Agent(name, client=None)  # type: ignore[arg-type]
+        agent = Agent(name)
         async with self.client(
             name,
             elicitation_callback=agent.fill_in,
@@ -149,7 +154,7 @@ class Matrix:
             logging_callback=agent.log,
             log_level="debug" if agent.modern else None,
             message_handler=agent.message,
-        ) as agent.client:
+        ) as agent._client:
             yield agent
 
 

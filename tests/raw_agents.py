@@ -37,6 +37,10 @@ class RawAgent(Protocol):
         """
         ...
 
+    async def tell(self, method: str) -> None:
+        """Send a notification."""
+        ...
+
 
 def request(method: str, params: str, id: int = 1) -> bytes:
     text = f'{{"jsonrpc":"2.0","id":{id},"method":{json.dumps(method)},"params":{params}}}'
@@ -72,6 +76,10 @@ class HttpAgent:
             lines = [line for line in answered.replace(b"\r\n", b"\n").split(b"\n") if line[:5] == b"data:"]
             answered = lines[-1][5:].strip()
         return answered
+
+    async def tell(self, method: str) -> None:
+        """Send a notification."""
+        await self._post(json.dumps({"jsonrpc": "2.0", "method": method}).encode())
 
     async def _post(self, body: bytes) -> tuple[bytes, dict[bytes, bytes]]:
         scope = {
@@ -114,6 +122,10 @@ class PipeAgent:
         if self._era == "legacy":
             await self.ask("initialize", "", json.dumps(INITIALIZE))
             await self.send_in.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+
+    async def tell(self, method: str) -> None:
+        """Send a notification."""
+        await self.send_in.send(json.dumps({"jsonrpc": "2.0", "method": method}).encode() + b"\n")
 
     def close(self) -> None:
         for stream in (self.send_in, self.receive_in, self.send_out, self.receive_out):

@@ -38,6 +38,8 @@ class Server:
 class RawRoom:
     app: App
     servers: dict[tuple[Era, str], Server]
+    over_http: dict[Era, Dictated]
+    """The dictated servers that listen in this process."""
     offering: dict[Era, Dictated]
     """Servers over HTTP whose lists are dictated as well."""
     agents: dict[tuple[Era, str], RawAgent] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class RawRoom:
 async def raw_room(home: Path) -> AsyncIterator[RawRoom]:
     """All of it, connected and learnt."""
     servers: dict[tuple[Era, str], Server] = {}
+    over_http: dict[Era, Dictated] = {}
     offering: dict[Era, Dictated] = {}
     write(home, "me", agent="me", may=["*"])
     async with AsyncExitStack() as stack:
@@ -57,6 +60,7 @@ async def raw_room(home: Path) -> AsyncIterator[RawRoom]:
                 write(home, name, server=name, connect={"url": url}, era=era, results="whole")
                 if name.endswith("http"):
                     tell, asked = _dictate(at)
+                    over_http[era] = at
                     servers[era, "http"] = Server(name, era, tell, asked)
                 else:
                     offering[era] = at
@@ -69,7 +73,7 @@ async def raw_room(home: Path) -> AsyncIterator[RawRoom]:
                 while upstream.state != "ready":
                     await upstream.moved()
             _, token = await app.identities.issue("me")
-        room = RawRoom(app, servers, offering)
+        room = RawRoom(app, servers, over_http, offering)
         for era in ERAS:
             for wire in WIRES:
                 local = app.identities.local("me")

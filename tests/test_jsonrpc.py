@@ -302,3 +302,9 @@ async def test_when_the_channel_is_gone_every_request_fails_with_an_error_of_its
         errors.append(failed.value)
     assert len({id(error) for error in errors}) == 3
     assert len(correlation) == 0
+
+
+def test_a_batch_is_refused() -> None:
+    """Only 2025-03-26 had them."""
+    with pytest.raises(Malformed, match="batches are not supported"):
+        classify(parse(b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', BUDGET))

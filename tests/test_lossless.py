@@ -438,3 +438,14 @@ async def test_large_integers_pass_to_the_digit(
     )  # fmt: skip
     assert arrived["arguments"]["n"] == large
     assert result["structuredContent"]["n"] == large
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_that_an_agents_folders_changed_is_not_passed_on(room: RawRoom, wire: str) -> None:
+    """A known gap: what the server would ask then, outside of a call, could be put to nobody."""
+    await room.agents["legacy", wire].tell("notifications/roots/list_changed")
+    for era in ERAS:
+        await exchange(room, "legacy", era, "http", {}, '{"content":[]}')
+        heard = room.over_http[era].heard
+        assert heard[-1] == "tools/call"
+        assert "notifications/roots/list_changed" not in heard

@@ -30,6 +30,7 @@ from mcp_types import (
     ResourceTemplateReference,
 )
 
+from tests.homes import done
 from tests.matrix import AGENTS, NEW, SERVERS, Agent, Matrix, matrix, said, uri
 
 pytestmark = pytest.mark.anyio
@@ -311,6 +312,15 @@ async def test_a_change_that_only_one_session_is_told_of_is_told_to_every_agent(
             await call(changing, server, CHANGES["tool"][0])
             for agent in place.agents.values():
                 await until_listed(agent, server, "tool", present)
+
+
+async def test_what_changes_in_a_sessions_own_process_is_not_listed(place: Matrix) -> None:
+    """A known gap: what is listed is what the process that all share has."""
+    agent, server = place.agents["legacy-http"], "old-pipe"
+    await call(agent, server, CHANGES["tool"][0])
+    await anyio.to_thread.run_sync(done, place.home, "servers", "check", server)
+    assert f"{server}__{CHANGES['tool'][1]}" not in await listed(agent, "tool")
+    await call(agent, server, CHANGES["tool"][0])
 
 
 async def until_listed(agent: Agent, server: str, kind: str, present: bool) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 import anyio
 import pytest
+from mcp import Client
 
 from tests.conformance import SuiteMissing, find_suite
-from tests.homes import install
-from tests.matrix import Matrix, installed, matrix, run
+from tests.homes import command, install
+from tests.matrix import Agent, Matrix, installed, matrix, run
 from tests.sources import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -79,10 +80,14 @@ def node() -> str:
 
 
 @pytest.fixture(scope="module")
-async def place(node: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Matrix]:
-    everything = (await anyio.to_thread.run_sync(install, "everything"))["everything"]
-    home = tmp_path_factory.mktemp("node")
-    async with matrix(home, SERVERS, (), ts={"command": everything}) as place:
+async def npm_server(node: str) -> list[str]:
+    """How to start the server from npm."""
+    return (await anyio.to_thread.run_sync(install, "everything"))["everything"]
+
+
+@pytest.fixture(scope="module")
+async def place(npm_server: list[str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Matrix]:
+    async with matrix(tmp_path_factory.mktemp("node"), SERVERS, (), ts={"command": npm_server}) as place:
         yield place
 
 
@@ -122,6 +127,22 @@ async def test_the_typescript_client_uses_a_typescript_server(
     used: dict[str, Any], mode: str, feature: str
 ) -> None:
     assert used[mode]["servers"]["ts"][feature] == OF_NPM[feature]
+
+
+async def test_tools_that_a_server_offers_only_to_clients_that_can_be_asked_are_not_known(
+    place: Matrix, npm_server: list[str]
+) -> None:
+    """A known gap: what is offered is learnt once for all agents, by a client that can be asked nothing."""
+    own = "trigger-elicitation-request"
+    agent = Agent("alone")
+    with anyio.fail_after(SECONDS):
+        alone = Client(command(npm_server), mode="legacy", elicitation_callback=agent.fill_in)
+        async with alone as client:
+            assert own in [tool.name for tool in (await client.list_tools()).tools]
+        async with place.client("legacy-http", elicitation_callback=agent.fill_in) as client:
+            listed = [tool.name for tool in (await client.list_tools()).tools]
+    assert "ts__echo" in listed
+    assert f"ts__{own}" not in listed
 
 
 async def inspect(node: str, place: Matrix, *arguments: str) -> Any:

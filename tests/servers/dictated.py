@@ -64,11 +64,14 @@ class Dictated:
         self.lists: dict[str, str] = {}
         self.head = ""
         """The newest request's over HTTP, in lower case."""
+        self.heard: list[str] = []
+        """The method of every message so far."""
         self._serving: set[asyncio.Task[None] | None] = set()
 
     def reply(self, body: bytes) -> str | None:
         """The text that answers one message; `None` for a notification."""
         message = json.loads(body)
+        self.heard.append(message.get("method", ""))
         if "id" not in message:
             return None
         method = message["method"]
