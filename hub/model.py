@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from hub.policy import Grants
+    from hub.policy import Grants, Rule
 
 __all__ = ["KINDS", "Agent", "Call", "Entry", "Handler", "Json", "Kind", "Middleware", "Notify", "Result"]
 
@@ -76,6 +76,8 @@ class Call:
     """Whether the agent speaks the era of 2026-07-28."""
     log_level: str | None = None
     notify: Notify | None = None
+    rules: tuple[Rule, ...] = ()
+    """The rules of `may` that allow this very call; their conditions hold together."""
 
 
 Handler = Callable[[Call], Awaitable[Result]]

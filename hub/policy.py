@@ -10,20 +10,52 @@ Matching takes at most time pattern x text; no pattern is slow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-__all__ = ["Decision", "Grants", "Rule", "decide", "matches", "may_reach"]
+from hub.quota import Quota
+
+__all__ = ["Decision", "Grants", "Rule", "When", "decide", "matches", "may_reach"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule as a person wrote it, and where. (Arguments, approvals and limits join it here.)"""
+    """One rule as a person wrote it, and where."""
 
     id: str
     """`may[0]`, `never[2]`: stable within one version of the file."""
     use: tuple[str, ...]
     line: int
+    servers: tuple[str, ...] = ()
+    """Only entries of these servers, where there are any."""
+    tags: tuple[str, ...] = ()
+    """Only entries with one of these tags, where there are any."""
+    read_only: bool | None = None
+    """Only entries that are known to change nothing (or, `False`, that are not)."""
+    with_: Mapping[str, Any] | None = None
+    """A JSON Schema for each argument that it names: it must be there and fit."""
+    only: bool = False
+    """Whether arguments that `with_` does not name are refused."""
+    ask: Literal["human"] | None = None
+    """Whether a person has to approve the very call."""
+    when: When | None = None
+    limits: Quota | None = None
+    repeat: int | None = None
+    """How often in a row the same call may have the same result."""
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """At which times, in which sessions; what is left out does not restrict."""
+
+    days: frozenset[int] = frozenset()
+    """0 is Monday."""
+    between: tuple[int, int] | None = None
+    """Minutes of the day, from and until; over midnight where the first is the greater."""
+    zone: str = "UTC"
+    labels: Mapping[str, str] | None = None
+    """Labels that the session must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +66,10 @@ class Grants:
     """As people are to be shown it."""
     may: tuple[Rule, ...] = ()
     never: tuple[Rule, ...] = ()
+    limits: Quota | None = None
+    """For all its calls together."""
+    within: Grants | None = None
+    """What must allow as well: a token is never wider than its agent, nor a child than its parent."""
 
 
 @dataclass(frozen=True, slots=True)

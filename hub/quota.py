@@ -1,0 +1,23 @@
+"""How much: what a rule, an agent or a server allows over time. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Quota"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Each is a number and the period in seconds that it counts in; `None` does not limit."""
+
+    rate: tuple[int, float] | None = None
+    """Calls in a sliding moment, such as 20 a second: what is over comes again soon."""
+    calls: tuple[int, float] | None = None
+    """Calls in a calendar period (UTC), such as 1,000 a day: kept over a restart."""
+    bytes: tuple[int, float] | None = None
+    """Of arguments and results, in a calendar period."""
+    cost: tuple[float, float] | None = None
+    """In the unit of the servers' manifests, in a calendar period."""
+    concurrent: int | None = None
+    """Calls under way at once."""
