@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import resource
 import stat
 import subprocess
 import sys
@@ -55,20 +54,6 @@ def test_help_and_lists_do_not_import_what_is_slow(home: Path, command: list[str
         capture_output=True, text=True, timeout=30, cwd=home, env=environment(),
     )  # fmt: skip
     assert (done.returncode, done.stderr if done.returncode else "") == (0, "")
-
-
-@pytest.mark.parametrize("command", [["--help"], ["calls", "list"]])
-def test_help_and_calls_cost_little(home: Path, command: list[str]) -> None:
-    """CPU and not the clock on the wall, which on a busy machine says nothing; the best of three."""
-    spent = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [*COMMAND, *command], capture_output=True, timeout=30, cwd=home, env=environment(), check=True
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(spent) < 0.3
 
 
 def test_the_home_may_stand_before_or_behind_the_command_or_in_the_environment(

@@ -27,7 +27,9 @@ def test_a_package_that_cannot_be_installed_costs_only_itself_and_says_why(tmp_p
         assert reason.startswith("iniconfig 99.99.99 did not install (exit status 1). ")
         assert "99.99.99" in reason.partition("). ")[2]
         shown = server(home, "bad")
-        assert (shown["state"], shown["note"]) == ("failed", reason)
+        # It is tried again from time to time: it may be at it right now.
+        assert shown["state"] in ("failed", "starting")
+        assert shown["note"] == reason or shown["state"] == "starting"
         assert done(home, "tools", "call", "desk__typed", "text=tea", "--json").json["structuredContent"] == {
             "text": "tea"
         }
