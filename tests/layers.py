@@ -18,7 +18,8 @@ LINES_MAX = 400
 LINES_OF_TESTS_MAX = 700  # one behaviour family, read a test at a time
 
 PURE = (
-    "hub.model", "hub.catalog", "hub.policy", "hub.quota", "hub.errors", "hub.chain", "hub.templates", "hub.apps"
+    "hub.model", "hub.catalog", "hub.policy", "hub.quota", "hub.errors", "hub.chain", "hub.templates",
+    "hub.apps",
 )  # fmt: skip
 PURE_MAY_IMPORT = (
     "__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "itertools", "re", "typing",
