@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from hub.env import SystemEnv
 from hub.errors import InvalidParams, StoreError
 from hub.store import reading, servers, sessions, tokens
-from hub.store.calls import CallFilter, Calls, Intent, Outcome, State
+from hub.store.calls import PENDING, CallFilter, Calls, Intent, Outcome, State
 from hub.store.db import Store
 from hub.store.writer import QUEUE_MAX
 
@@ -38,7 +38,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[Store]:
-    async with Store.open(path, SystemEnv()) as store:
+    """One in which each row is waited for; `test_journal.py` has the other kind."""
+    async with Store.open(path, SystemEnv(), synchronous="full") as store:
         await store.write(partial(sessions.insert, row=SESSION))
         yield store
 
@@ -48,6 +49,12 @@ def intent(id: str, **others: object) -> Intent:
         id, "s1", "me", "t1", "time", "tools/call", "time__now", "now", '{"name":"time__now"}', 20, 5
     )
     return row._replace(**others)  # type: ignore[arg-type]
+
+
+def recorded(store: Store, intent: Intent, outcome: Outcome = DONE) -> Awaitable[None]:
+    waits = Calls(store).record(intent, outcome)
+    assert waits is not None
+    return waits
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> None:
@@ -87,7 +94,7 @@ async def test_calls_that_come_together_are_written_by_one_statement(store: Stor
     calls, said = Calls(store), await traced(store)
     release = await held(store)
     said.clear()
-    waiting = [calls.record(intent(f"c{number:02}"), DONE) for number in range(50)]
+    waiting = [recorded(store, intent(f"c{number:02}")) for number in range(50)]
     release.set()
     with anyio.fail_after(5):
         for each in waiting:
@@ -111,7 +118,7 @@ async def test_a_mixed_group_is_one_transaction(store: Store) -> None:
 
 
 async def _record(store: Store, id: str) -> None:
-    await Calls(store).record(intent(id), DONE)
+    await recorded(store, intent(id))
 
 
 async def test_what_fails_in_a_group_takes_back_only_itself(store: Store) -> None:
@@ -121,8 +128,8 @@ async def test_what_fails_in_a_group_takes_back_only_itself(store: Store) -> Non
 
     release = await held(store)
     calls = Calls(store)
-    good, bad = calls.record(intent("good"), DONE), calls.record(intent("bad", session="none"), DONE)
-    surrogate = calls.record(intent("surrogate", tool="\ud800"), DONE)
+    good, bad = recorded(store, intent("good")), recorded(store, intent("bad", session="none"))
+    surrogate = recorded(store, intent("surrogate", tool="\ud800"))
     async with anyio.create_task_group() as tasks:
 
         @tasks.start_soon
@@ -148,7 +155,7 @@ async def test_what_fails_in_a_group_takes_back_only_itself(store: Store) -> Non
 
 async def test_one_bad_row_in_a_group_of_rows_fails_alone(store: Store) -> None:
     release, calls = await held(store), Calls(store)
-    rows = [calls.record(intent(f"c{n}", session="none" if n == 1 else "s1"), DONE) for n in range(3)]
+    rows = [recorded(store, intent(f"c{n}", session="none" if n == 1 else "s1")) for n in range(3)]
     release.set()
     await rows[0]
     with pytest.raises(StoreError):
@@ -158,24 +165,24 @@ async def test_one_bad_row_in_a_group_of_rows_fails_alone(store: Store) -> None:
 
 
 async def test_a_queue_that_is_full_refuses_at_once(store: Store) -> None:
-    release, calls = await held(store), Calls(store)
-    waiting = [calls.record(intent(f"c{number:05}"), DONE) for number in range(QUEUE_MAX)]
+    release = await held(store)
+    waiting = [recorded(store, intent(f"c{number:05}")) for number in range(QUEUE_MAX)]
     with pytest.raises(StoreError, match="busy"):
-        calls.record(intent("one-more"), DONE)
+        recorded(store, intent("one-more"))
     release.set()
     with anyio.fail_after(5):
         for each in waiting:
             await each
-    await calls.record(intent("one-more"), DONE)
+    await recorded(store, intent("one-more"))
 
 
 async def test_what_is_queued_when_the_store_closes_is_written(path: Path) -> None:
-    async with Store.open(path, SystemEnv()) as store:
+    async with Store.open(path, SystemEnv(), synchronous="full") as store:
         await store.write(partial(sessions.insert, row=SESSION))
         for number in range(200):
-            Calls(store).record(intent(f"c{number:03}"), DONE)
+            recorded(store, intent(f"c{number:03}"))
     with pytest.raises(StoreError, match="stopping"):
-        Calls(store).record(intent("late"), DONE)
+        recorded(store, intent("late"))
     connection = reading.open_read_only(path)
     assert len(reading.list_calls(connection, CallFilter(limit=1000))) == 200
     connection.close()
@@ -184,14 +191,14 @@ async def test_what_is_queued_when_the_store_closes_is_written(path: Path) -> No
 async def test_a_full_disk_refuses_and_service_returns_by_itself(store: Store, path: Path) -> None:
     calls = Calls(store)
     large = DONE._replace(result=json.dumps("x" * 60_000))
-    await calls.record(intent("before"), large)
+    await recorded(store, intent("before"), large)
     # SQLite takes the number of pages that there are by now, if that is more.
     await store.write(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
     with pytest.raises(StoreError, match="the disk is full"):
-        await calls.record(intent("first-refused"), large)
+        await recorded(store, intent("first-refused"), large)
     assert store.trouble is not None
     with pytest.raises(StoreError, match="the disk is full"):
-        calls.record(intent("while-full"), DONE)
+        recorded(store, intent("while-full"))
     calls.owe(intent("owed"), large)
     store.post(partial(sessions.touch, seen=[(9, "s1")]))
     assert [row.id for row in await calls.list(CallFilter())] == ["before"]
@@ -200,7 +207,7 @@ async def test_a_full_disk_refuses_and_service_returns_by_itself(store: Store, p
         other.execute("DELETE FROM calls")
     other.close()
     await until(lambda: store.trouble is None, 1)
-    await calls.record(intent("after"), DONE)
+    await recorded(store, intent("after"))
     assert {row.id for row in await calls.list(CallFilter())} == {"owed", "after"}
 
 
@@ -231,7 +238,7 @@ async def test_a_database_that_another_program_locks_is_refused_in_time(store: S
 
                     async def call(id: str) -> None:
                         with pytest.raises(StoreError, match="another program holds its lock"):
-                            await Calls(store).record(intent(id), DONE)
+                            await recorded(store, intent(id))
 
                     for number in range(18):
                         tasks.start_soon(call, f"c{number}")
@@ -241,7 +248,7 @@ async def test_a_database_that_another_program_locks_is_refused_in_time(store: S
             assert await store.read(reading.list_tokens) == [], "reading goes on"
             await other.stdin.aclose()
             await until(lambda: store.trouble is None, 1)
-            await Calls(store).record(intent("after"), DONE)
+            await recorded(store, intent("after"))
             assert [row.id for row in await Calls(store).list(CallFilter())] == ["after"]
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -289,7 +296,7 @@ async def test_what_is_no_database_of_a_hub_is_refused_with_the_fix(tmp_path: Pa
 
 
 async def test_the_files_are_for_their_owner_only(store: Store, path: Path) -> None:
-    await Calls(store).record(intent("c1"), DONE)
+    await recorded(store, intent("c1"))
     files = list(path.parent.glob("hub.db*"))
     assert {file.name for file in files} == {"hub.db", "hub.db-wal", "hub.db-shm"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -305,8 +312,8 @@ async def test_calls_are_listed_newest_first_by_what_is_asked(store: Store) -> N
     states: list[State] = ["done", "failed", "refused", "cancelled", "unknown"]
     for number, state in enumerate(states):
         row = intent(f"c{number}", started=number, server="git" if number == 3 else "time")
-        await calls.record(row, DONE._replace(state=state))
-    await calls.intend(intent("c5", started=5, agent="other"))
+        await recorded(store, row, DONE._replace(state=state))
+    await recorded(store, intent("c5", started=5, agent="other"), PENDING)
 
     async def ids(**wanted: object) -> str:
         return " ".join(row.id for row in await calls.list(CallFilter(**wanted)))  # type: ignore[arg-type]
@@ -327,7 +334,7 @@ async def test_calls_are_listed_newest_first_by_what_is_asked(store: Store) -> N
 async def test_one_call_is_found_by_the_first_characters_of_its_id(store: Store) -> None:
     calls = Calls(store)
     for id in ("abcdef01", "abcdef012", "abcdefgh"):
-        await calls.record(intent(id), DONE)
+        await recorded(store, intent(id))
     found = await calls.get("abcdefg")
     assert found is not None
     assert (found.id, found.result, found.params) == ("abcdefgh", '{"content":[]}', '{"name":"time__now"}')

@@ -1,8 +1,9 @@
 """Remembers every call, whatever becomes of it.
 
-Intent before effect: a call that may change something is committed as intended before it goes on.
+Intent before effect: a call that may change something is recorded as intended before it goes on.
 One that is known to change nothing, or that names no entry, is written once, after. Either way the
-answer is given only when its row is committed, so that nothing an agent was told is ever lost.
+answer is given only when its row is safe (see `hub.store.calls.Calls`), so that nothing an agent was
+told is ever lost.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Record:
         intent = self._intent(call)
         if may_change:
             try:
-                await self._calls.intend(intent)
+                waits = self._calls.intend(intent)
+                if waits is not None:
+                    await waits
             except anyio.get_cancelled_exc_class():
                 await self._record_late(intent, Outcome("cancelled", "cancelled"))
                 raise
@@ -65,7 +68,9 @@ class Record:
 
     async def _record(self, intent: Intent, outcome: Outcome, owed: bool) -> None:
         try:
-            await self._calls.record(intent, outcome)
+            waits = self._calls.record(intent, outcome)
+            if waits is not None:
+                await waits
         except StoreError:
             # Its effect may stand: the row must not say "intended" for ever.
             if owed:

@@ -7,11 +7,11 @@ row laid over what is there, so that one statement serves a group of any mixture
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from hub.errors import InvalidParams
+from hub.errors import InvalidParams, StoreError
 
 if TYPE_CHECKING:
     from hub.store.db import Store
@@ -28,6 +28,7 @@ __all__ = [
     "get_call",
     "list_calls",
     "recover",
+    "take_up",
     "write_rows",
 ]
 
@@ -128,6 +129,20 @@ def write_rows(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) 
         connection.execute(_STATEMENTS[len(some) - 1], values)
 
 
+def take_up(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> tuple[int, int]:
+    """Write rows that a hub left in its journal: how many were new, and how many the database refused.
+
+    A row that is there already, and says more than that the call was intended, stays.
+    """
+    taken_up = refused = 0
+    for row in rows:
+        try:
+            taken_up += connection.execute(f"{_STATEMENTS[0]} WHERE calls.state = 'intended'", row).rowcount
+        except sqlite3.IntegrityError:
+            refused += 1
+    return taken_up, refused
+
+
 @dataclass(frozen=True, slots=True)
 class CallFilter:
     """Which calls; what is left out does not restrict."""
@@ -201,9 +216,10 @@ def recover(connection: sqlite3.Connection) -> int:
 
 
 class Calls:
-    """The calls of a running hub. Everything awaited is committed when it returns.
+    """The calls of a running hub.
 
-    Raises `StoreError` where it cannot be, at the call or at the `await`.
+    A row is safe when `intend` or `record` has returned `None`, or the awaitable that it returned is
+    done: neither the end of the process nor trouble with the database loses it then.
     """
 
     def __init__(self, store: Store) -> None:
@@ -213,13 +229,17 @@ class Calls:
     def trouble(self) -> str | None:
         return self._store.trouble
 
-    def intend(self, intent: Intent) -> Awaitable[None]:
-        """Before something may change."""
-        return self._store.put(intent + PENDING)
+    def intend(self, intent: Intent) -> Awaitable[None] | None:
+        """Before something may change. Raises `StoreError`, here or where it is awaited."""
+        if self._store.trouble is not None:
+            raise StoreError(self._store.trouble)
+        row = intent + PENDING
+        return None if self._store.keep(row) else self._store.put(row)
 
-    def record(self, intent: Intent, outcome: Outcome) -> Awaitable[None]:
-        """What became of a call, whether it was intended before or is written once."""
-        return self._store.put(intent + outcome)
+    def record(self, intent: Intent, outcome: Outcome) -> Awaitable[None] | None:
+        """What became of a call, whether it was intended before or is written once. Raises as `intend`."""
+        row = intent + outcome
+        return None if self._store.keep(row) else self._store.put(row)
 
     def owe(self, intent: Intent, outcome: Outcome) -> None:
         """Write an outcome once the store can write again, without its texts, if the hub lives so long.

@@ -77,6 +77,10 @@ class Store:
         """The same without waiting, for what may be lost (when something was last seen)."""
         self._writer.post(work)
 
+    def keep(self, row: tuple[Any, ...]) -> bool:
+        """Whether a whole row of `calls` is safe by now; else it has to be `put`. See `Calls`."""
+        return self._writer.keep(row)
+
     def put(self, row: tuple[Any, ...]) -> Awaitable[None]:
         """A whole row of `calls`: committed when the awaitable is done. See `Calls`."""
         return self._writer.put(row)
@@ -85,11 +89,12 @@ class Store:
         self._writer.owe(row)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` in a worker thread on a connection that cannot write; sees all that is committed.
+        """Do `work` in a worker thread on a connection that cannot write; sees all that was recorded.
 
         Raises:
             StoreError: the database cannot be read.
         """
+        await self._writer.catch_up()
         return await anyio.to_thread.run_sync(self._read, work, limiter=self._limiter)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
