@@ -265,7 +265,7 @@ async def test_a_hundred_restarts_leave_no_file_and_no_process_behind(children: 
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(once)
-    assert len(os.listdir("/dev/fd")) == len(before)
+    assert len(os.listdir("/dev/fd")) <= len(before)
     assert len(children) == 0
 
 

@@ -166,11 +166,14 @@ class _Lines:
             with anyio.move_on_after(_BEAT_SECONDS):
                 await self._event.wait()
             self._event = anyio.Event()
-            told, self._told = self._told, []
-            lines = b"".join(jsonrpc.encode({"progress": sentence}) + b"\n" for sentence in told)
+            lines = self.untold()
             # A line that has begun must end, also when the work ends now.
             with anyio.CancelScope(shield=True), anyio.move_on_after(_BEAT_SECONDS):
                 await self.write(lines or b"\n")
+
+    def untold(self) -> bytes:
+        told, self._told = self._told, []
+        return b"".join(jsonrpc.encode({"progress": sentence}) + b"\n" for sentence in told)
 
     async def write(self, data: bytes, more: bool = True) -> None:
         if not self.started:
@@ -182,7 +185,7 @@ class _Lines:
 async def _answer(send: Send, answer: dict[str, Any], lines: _Lines | None = None) -> None:
     body = jsonrpc.encode(answer) + b"\n"
     if lines is not None:
-        await lines.write(body, more=False)
+        await lines.write(lines.untold() + body, more=False)
         return
     error = answer.get("error")
     await send(_head(_STATUS.get(error["code"], 422) if error else 200, b"application/json"))
