@@ -20,7 +20,7 @@ help:
 	@echo 'make run     start the hub on 127.0.0.1:8420 with the manifests of this folder'
 	@echo 'make test    run the tests, and say what was skipped'
 	@echo 'make check   format, lint, strict types, tests: what CI runs'
-	@echo 'make bench   measure the hub beside a trivial forwarder and Envoy'
+	@echo 'make bench   measure the hub beside others, and write the tables that say so'
 	@echo 'make venv    set up .venv only'
 
 venv: .venv/.installed

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.load import Timing
 
-__all__ = ["CONCURRENCIES", "CPU_AT", "Sample", "machine", "summary", "table"]
+__all__ = ["CONCURRENCIES", "CPU_AT", "Sample", "machine", "summary", "table", "text"]
 
 CONCURRENCIES = (1, 8, 64)
 CPU_AT = 8
@@ -53,6 +53,7 @@ def summary(rounds: Rounds, direct_of: Mapping[str, str]) -> dict[str, Any]:
         }
         if name in direct_of:
             row["added_p50_ms"] = _median(_added(each, name, direct_of) for each in rounds)
+            row["added_p99_ms"] = _median(_added_p99(each, name, direct_of) for each in rounds)
             row["cpu_seconds_per_1000_calls"] = _median(_cpu(each, name) for each in rounds)
             row["ratio_to_forwarder"] = {
                 "added_p50": _median(
@@ -75,6 +76,10 @@ def _added(each: Mapping[str, Sample], name: str, direct_of: Mapping[str, str]) 
     return each[name].timings[1].p50_ms - each[direct_of[name]].timings[1].p50_ms
 
 
+def _added_p99(each: Mapping[str, Sample], name: str, direct_of: Mapping[str, str]) -> float:
+    return each[name].timings[1].p99_ms - each[direct_of[name]].timings[1].p99_ms
+
+
 def _cpu(each: Mapping[str, Sample], name: str) -> float | None:
     return each[name].cpu_per_1000
 
@@ -88,32 +93,17 @@ def _median(values: Any) -> float | None:
     return round(statistics.median(known), 4) if known else None
 
 
-def table(rows: Mapping[str, Any]) -> str:
-    """For a terminal, and for Markdown."""
-    titles = ["", "p50 ms", "added p50", *(f"calls/s at {c}" for c in CONCURRENCIES), "CPU s/1,000",
-              "added ×", "calls/s × at 8", "CPU ×"]  # fmt: skip
-    lines = [titles]
-    for name, row in rows.items():
-        ratio = row.get("ratio_to_forwarder", {})
-        lines.append([
-            name,
-            _text(row["p50_ms"], 3),
-            _text(row.get("added_p50_ms"), 3),
-            *(_text(row["calls_per_second_at"][str(c)], 0) for c in CONCURRENCIES),
-            _text(row.get("cpu_seconds_per_1000_calls"), 3),
-            _text(ratio.get("added_p50"), 2),
-            _text(ratio.get("calls_per_second_at", {}).get("8"), 2),
-            _text(ratio.get("cpu"), 2),
-        ])  # fmt: skip
-    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
-    lines.insert(1, ["-" * width for width in widths])
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """For a terminal, and for Markdown: titles first, the first column to the left."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     return "\n".join(
         "| " + " | ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in cells) + " |"
-        for cells in (enumerate(zip(line, widths, strict=True)) for line in lines)
+        for cells in (enumerate(zip(line, widths, strict=True)) for line in (lines[0], rule, *lines[1:]))
     )
 
 
-def _text(value: float | None, digits: int) -> str:
+def text(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 

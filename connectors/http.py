@@ -20,6 +20,7 @@ from connectors.http_connect import Address, Route, proxy_for, tls_context
 from connectors.http_headers import is_name, is_value
 from connectors.http_link import HttpLink
 from connectors.http_pool import CONNECTIONS_MAX, Pool
+from connectors.http_reach import Reach
 from connectors.http_requests import Requests
 
 __all__ = ["Http"]
@@ -51,6 +52,10 @@ class Http(BaseModel):
     """Sent with every request, `Authorization` for example."""
     ca: str | None = None
     """A file of CA certificates (PEM) to trust instead of the system's."""
+
+    allow_private: bool = False
+    """Whether its name may lead to an address that is not of the public internet. One that `url` names
+    itself, as a number or as `localhost`, always may be connected to."""
 
     @field_validator("url")
     @classmethod
@@ -130,4 +135,5 @@ class Http(BaseModel):
             tls = await anyio.to_thread.run_sync(tls_context, ca)
         proxy = proxy_for(address)
         in_the_clear = proxy if tls is None else None
-        return Requests(address, headers, context.client, in_the_clear), Route(address, tls, proxy)
+        reach: Reach = "any" if self.allow_private else "named"
+        return Requests(address, headers, context.client, in_the_clear), Route(address, tls, proxy, reach)

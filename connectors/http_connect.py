@@ -23,6 +23,7 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 
 from connectors.base import ConfigError, LinkError
 from connectors.http_connection import HEADERS_BYTES_MAX, Connection, status_text
+from connectors.http_reach import Reach, addresses_of
 
 __all__ = ["Address", "Proxy", "Route", "proxy_for", "tls_context"]
 
@@ -75,6 +76,15 @@ class Address:
     @property
     def origin(self) -> str:
         return f"{self.scheme}://{self.authority}"
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether the host is an address and no name."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
 
     @property
     def is_loopback(self) -> bool:
@@ -156,6 +166,8 @@ class Route:
     tls: ssl.SSLContext | None
     """For https."""
     proxy: Proxy | None
+    """It resolves the server's name by itself: what is out of reach is then for it to say."""
+    reach: Reach = "named"
 
     async def connect(self, make: Callable[[], Connection]) -> Connection:
         """A new connection. Has no time limit of its own: cancel it.
@@ -181,15 +193,23 @@ class Route:
             raise LinkError(f"could not connect to {place}: {_reason(error)}", sent=False) from None
 
     async def _connect(self, make: Callable[[], Connection]) -> Connection:
-        at = self.proxy or self.address
         loop = asyncio.get_running_loop()
-        if self.tls is None:
-            _, connection = await loop.create_connection(make, at.host, at.port)
-        else:
-            _, connection = await loop.create_connection(
-                make, at.host, at.port, ssl=self.tls, server_hostname=self.address.host
-            )
-        return connection
+        port, failed = (self.proxy or self.address).port, None
+        for host in [self.proxy.host] if self.proxy else await addresses_of(self.address, self.reach):
+            try:
+                if self.tls is None:
+                    _, connection = await loop.create_connection(make, host, port)
+                else:
+                    _, connection = await loop.create_connection(
+                        make, host, port, ssl=self.tls, server_hostname=self.address.host
+                    )
+                return connection
+            except ssl.SSLError:
+                raise  # it was reached
+            except OSError as error:
+                failed = failed or error
+        assert failed is not None
+        raise failed
 
     async def _connect_through(self, proxy: Proxy, make: Callable[[], Connection]) -> Connection:
         """Through a tunnel that the proxy makes (RFC 9110, 9.3.6): it never sees what is sent."""

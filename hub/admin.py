@@ -17,7 +17,10 @@ import anyio
 from pydantic import ConfigDict, validate_call
 
 from connectors.base import MODERN_VERSIONS
-from hub import __version__, edits, patience, records
+from hub import __version__, allowances, edits, patience, records
+from hub.admin_access import AccessAdmin
+from hub.admin_approvals import ApprovalAdmin
+from hub.admin_tokens import TokensAdmin
 from hub.arguments import read_arguments
 from hub.client_config import client_config
 from hub.errors import NotFound, UpstreamError
@@ -36,11 +39,13 @@ if TYPE_CHECKING:
 __all__ = ["Admin", "Progress", "operations"]
 
 
-class Admin:
+class Admin(AccessAdmin, ApprovalAdmin, TokensAdmin):
     TELLING: ClassVar = frozenset(
         {"server_check", "server_restart", "tool_call", "resource_read", "prompt_get"}
     )
     """Operations that take a `progress`."""
+    SIGNED: ClassVar = frozenset({"approval_approve", "approval_deny"})
+    """Operations that take the operating system's user who asks, as `peer`."""
 
     def __init__(self, app: App, url: str | None = None) -> None:
         """
@@ -165,8 +170,13 @@ class Admin:
     async def agent(self, name: str) -> Json:
         return {**self._picture().agent(name), "tokens": await self.tokens(name)}
 
-    async def can(self, agent: str, name: str) -> Json:
-        return self._picture().can(agent, name)
+    async def can(self, agent: str, name: str, pairs: list[str] | None = None) -> Json:
+        return self._picture().can(agent, name, pairs or [], self._app.env.now())
+
+    async def agent_limits(self, name: str) -> list[Json]:
+        """What an agent has used of its limits, and what is left."""
+        grants = self._picture().agent_manifest(name).grants()
+        return allowances.shown(name, grants, self._app.meters.used, self._app.env.now())
 
     async def agent_config(self, name: str) -> Json:
         """A client's configuration to connect as that agent."""
@@ -188,29 +198,6 @@ class Admin:
         await self._app.sessions.close_all(name)
         await self._app.reload()
         return removed
-
-    async def tokens(self, agent: str) -> list[Json]:
-        self._picture().agent_manifest(agent)
-        return records.tokens(await self._app.store.read(partial(reading.list_tokens, agent=agent)))
-
-    async def token_issue(self, agent: str) -> Json:
-        """A further token. It is nowhere else, and cannot be shown again."""
-        self._picture().agent_manifest(agent)
-        id, token = await self._app.identities.issue(agent)
-        return {"agent": agent, "id": id, "token": token}
-
-    async def token_rotate(self, agent: str) -> Json:
-        """A new token; all others of that agent are dead."""
-        self._picture().agent_manifest(agent)
-        token = await self._app.identities.rotate(agent)
-        await anyio.to_thread.run_sync(edits.keep_token, self._app.home, agent, token)
-        return {"agent": agent, "token": token}
-
-    async def token_revoke(self, agent: str, id: str) -> Json:
-        """Raises `Failure`: the agent has no such live token."""
-        edits.must_be_live(id, await self.tokens(agent), agent)
-        await self._app.identities.revoke(id)
-        return {"agent": agent, "id": id}
 
     # What is recorded
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from hub import edits, lock, logs, records
+from hub import access, edits, lock, logs, records
 from hub.env import SystemEnv
 from hub.failure import Failure
 from hub.home import Home
@@ -19,7 +19,9 @@ from hub.store import reading
 
 if TYPE_CHECKING:
     from hub.admin import Progress
+    from hub.manifest import Manifests
     from hub.picture import Picture
+    from hub.secrets import Secrets
 
 __all__ = ["REMEMBERED", "do"]
 
@@ -43,7 +45,8 @@ def do(home: Home, operation: str, arguments: Json, progress: Progress) -> Any:
     here = getattr(_Alone(home), operation, None)
     if here is None:
         raise Failure("unexpected", f"No hub runs for {home.path}.", "Start one: `hub serve`.")
-    if operation in _KEPT:
+    # With arguments the moment counts too (`when`).
+    if operation in _KEPT and not arguments.get("pairs"):
         return recalled(home, [operation, arguments], partial(here, **arguments), SystemEnv())
     return here(**arguments)
 
@@ -103,8 +106,18 @@ class _Alone:
     def agent(self, name: str) -> Json:
         return {**self._picture.agent(name), "tokens": self.tokens(name)}
 
-    def can(self, agent: str, name: str) -> Json:
-        return self._picture.can(agent, name)
+    def can(self, agent: str, name: str, pairs: list[str] | None = None) -> Json:
+        return self._picture.can(agent, name, pairs or [], self._env.now())
+
+    def agent_limits(self, name: str) -> list[Json]:
+        from hub import allowances
+
+        grants, now = self._picture.agent_manifest(name).grants(), self._env.now()
+        rows = self._read(partial(reading.current_usage, now=int(now * 1000)), [])
+        used = {(row.meter, row.measure, row.period): row.used for row in rows}
+        return allowances.shown(
+            name, grants, lambda meter, measure, period: used.get((meter, measure, int(period)), 0), now
+        )
 
     def agent_config(self, name: str) -> Json:
         from hub.client_config import client_config
@@ -125,14 +138,45 @@ class _Alone:
             edits.revoke_tokens(self._home, name, self._env)
         return removed
 
+    def secrets(self) -> list[Json]:
+        return access.overview(self._secrets(), self._manifests().servers)
+
+    def secret_set(self, name: str, value: str) -> Json:
+        access.set_secret(self._secrets(), name, value)
+        return {"name": name, "servers": []}
+
+    def secret_remove(self, name: str) -> Json:
+        access.remove_secret(self._secrets(), name)
+        return {"name": name, "servers": []}
+
+    def _secrets(self) -> Secrets:
+        from hub import settings
+        from hub.secrets import secrets_of
+
+        return secrets_of(self._home, settings.load(self._home.settings), self._env)
+
+    def _manifests(self) -> Manifests:
+        from hub import manifest
+
+        return manifest.load(self._home.manifests)
+
     def tokens(self, agent: str) -> list[Json]:
         self._picture.agent_manifest(agent)
         return records.tokens(self._read(partial(reading.list_tokens, agent=agent), []))
 
-    def token_issue(self, agent: str) -> Json:
+    def token_issue(
+        self,
+        agent: str,
+        may: list[str] | None = None,
+        never: list[str] | None = None,
+        expires: str | None = None,
+        calls: int | None = None,
+        parent: str | None = None,
+    ) -> Json:
         self._picture.agent_manifest(agent)
+        terms = edits.terms(may, never, expires, calls, parent)
         with lock.held(self._home):
-            id, token = edits.issue_token(self._home, agent, self._env)
+            id, token = edits.issue_token(self._home, agent, self._env, terms)
         return {"agent": agent, "id": id, "token": token}
 
     def token_rotate(self, agent: str) -> Json:
@@ -148,6 +192,33 @@ class _Alone:
         with lock.held(self._home):
             edits.revoke_token(self._home, id, self._env)
         return {"agent": agent, "id": id}
+
+    def approvals(self, everything: bool = False, agent: str | None = None, limit: int = 50) -> list[Json]:
+        from hub import approval_rows
+
+        now = int(self._env.now() * 1000)
+        query = partial(reading.list_approvals, now=now, everything=everything, agent=agent, limit=limit)
+        return approval_rows.rows(self._read(query, []), now)
+
+    def approval(self, id: str) -> Json:
+        from hub import approval_rows
+
+        row = self._read(partial(reading.find_approval, id=id), None)
+        return approval_rows.whole(row, id, int(self._env.now() * 1000))
+
+    def approval_approve(self, id: str, reason: str | None = None) -> Json:
+        return self._decide(id, True, reason)
+
+    def approval_deny(self, id: str, reason: str | None = None) -> Json:
+        return self._decide(id, False, reason)
+
+    def _decide(self, id: str, approve: bool, reason: str | None) -> Json:
+        from hub import approval_rows, settings
+
+        self.approval(id)
+        with lock.held(self._home):
+            row = edits.decide(self._home, id, approve, reason, settings.load(self._home.settings), self._env)
+        return approval_rows.whole(row, id, int(self._env.now() * 1000))
 
     def calls(self, **wanted: Any) -> list[Json]:
         chosen = records.call_filter(self._env.now(), **wanted)
@@ -177,7 +248,6 @@ class _Alone:
     @cached_property
     def _picture(self) -> Picture:
         # Here: reading manifests costs 0.2 s, which calls and sessions need not pay.
-        from hub import manifest
         from hub.remembered import picture
 
-        return picture(manifest.load(self._home.manifests), self._read(reading.list_servers, []))
+        return picture(self._manifests(), self._read(reading.list_servers, []))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,23 +18,36 @@ import anyio
 from anyio.abc import TaskGroup
 
 from connectors.children import Children
+from connectors.fetch import fetch
 from connectors.jsonrpc import encode
 from hub import chain, lock, manifest, middleware
+from hub.approval_tasks import ApprovalTasks
+from hub.approvals import Approvals
+from hub.audit import Keeper
+from hub.audit_keys import signer_at
 from hub.env import Env, SystemEnv
 from hub.errors import Problem, Unauthorized
 from hub.fleet import Fleet
 from hub.home import Home
 from hub.hub import Hub
 from hub.identity import Identities
+from hub.issuers import Issuers
 from hub.learn import Known
 from hub.manifest import Manifests, ServerManifest
+from hub.meters import Meters
+from hub.middleware.approve import Approve
+from hub.middleware.authorize import Authorize
 from hub.middleware.check import Check
 from hub.middleware.deadline import Deadline
+from hub.middleware.limit import Limit
 from hub.middleware.questions import Questions
 from hub.middleware.record import Record
+from hub.middleware.spend import Spend
 from hub.middleware.tasks import Tasks
-from hub.model import Agent, Json
+from hub.model import Agent, Call, Json, Result
+from hub.redact import Redactor
 from hub.seal import Seal, load_key
+from hub.secrets import secrets_of
 from hub.server.capabilities import merged
 from hub.sessions import Sessions
 from hub.settings import Settings
@@ -42,7 +55,6 @@ from hub.store import servers
 from hub.store.calls import Calls
 from hub.store.db import Store
 from hub.tasks import TaskIds
-from hub.variables import expander
 
 __all__ = ["App", "open_app"]
 
@@ -81,11 +93,12 @@ class App:
         self.started = env.now()
         self.recovered = 0
         """Calls that were under way when the hub last ended: what they did is not known."""
+        self.secrets = secrets_of(home, settings, env)
         self.fleet = Fleet(
             env,
             home,
             children,
-            expander(os.environ, data=home.data, home=home.path),
+            self.secrets,
             starts_at_once=settings.starts_at_once,
             save=self._save,
             swap=lambda catalog: self.hub.swap(catalog),
@@ -93,6 +106,19 @@ class App:
         self.seal = seal
         task_ids = TaskIds(seal)
         self._deadline = Deadline(env, self.fleet.patience_seconds)
+        self.meters = Meters(store, env)
+        self._limit = Limit(self.meters, env)
+        redactor = Redactor(*settings.redact)
+        self.approvals = Approvals(
+            store,
+            env,
+            seal,
+            redactor,
+            wait_seconds=settings.approval_wait,
+            pending_seconds=settings.approval_pending,
+            approved_seconds=settings.approval_use,
+        )
+        own_tasks = ApprovalTasks(self.approvals, self._use, identities.current, tasks)
         self._tasks = tasks
         self._calls = Calls(store)
         self._applying = anyio.Lock()
@@ -100,10 +126,14 @@ class App:
             env,
             chain.build(
                 middleware.ordered(
-                    Record(self._calls, env, settings.record_bytes_max),
+                    Record(self._calls, env, settings.record_bytes_max, redactor),
                     self._deadline,
+                    Authorize(env),
                     Check(self.fleet.checks_arguments),
-                    Tasks(task_ids),
+                    self._limit,
+                    Approve(self.approvals, task_ids, seal, self._deadline.paused),
+                    Spend(identities.spend),
+                    Tasks(task_ids, own_tasks.answer),
                     Questions(self.seal),
                 ),
                 self.fleet.send,
@@ -111,6 +141,7 @@ class App:
             self.fleet.watch,
             tasks=task_ids,
             watch_tasks=lambda watching: tasks.start_soon(watching.run, self.fleet.listen, env),
+            own_tasks=own_tasks,
         )
 
     async def start(self) -> None:
@@ -118,7 +149,10 @@ class App:
         self.recovered = await self._calls.recover()
         if self.recovered:
             log.warning("%d calls were under way when the hub last ended; they are 'unknown'", self.recovered)
+        await self.meters.load()
         self._tasks.start_soon(self._deadline.run)
+        self._tasks.start_soon(self.meters.run)
+        self._tasks.start_soon(self.identities.run)
         await self.reload()
 
     async def reload(self) -> list[Problem]:
@@ -129,7 +163,12 @@ class App:
         """
         async with self._applying:
             manifests = await anyio.to_thread.run_sync(manifest.load, self.home.manifests)
-            self.identities.replace({name: agent.grants() for name, agent in manifests.agents.items()})
+            agents = manifests.agents
+            self.identities.replace(
+                {name: agent.grants() for name, agent in agents.items()},
+                {name: agent.identified for name, agent in agents.items() if agent.identified},
+            )
+            self._limit.replace({name: server.limits.quota() for name, server in manifests.servers.items()})
             known = await self._known(manifests.servers)
             await self.fleet.apply(manifests.servers, known, self._tasks)
             if manifests.problems != self.manifests.problems:
@@ -137,6 +176,11 @@ class App:
                     log.warning("%s", problem)
             self.manifests = manifests
             return list(manifests.problems)
+
+    async def renew(self, concerns: Callable[[ServerManifest], bool]) -> list[str]:
+        """Connect anew to servers whose access has changed, and drop no call. Returns their names."""
+        async with self._applying:
+            return await self.fleet.renew(concerns, self._tasks)
 
     async def watch(self) -> None:
         """Reload when somebody saves a manifest, until cancelled."""
@@ -154,6 +198,13 @@ class App:
                 stop_event=stopped,
             ):
                 await self.reload()
+
+    async def _use(self, call: Call, params: Json) -> Result:
+        """Use a tool, by the agent and in the session of `call`."""
+        made = self.hub.new_call(
+            call.agent, call.session, "tools/call", params, capabilities=call.capabilities
+        )
+        return await self.hub.call(made)
 
     def ready(self) -> tuple[bool, Json]:
         """Whether every server has been learnt once, has failed, or had its time; and how many are how."""
@@ -261,17 +312,24 @@ async def open_app(home: Home, settings: Settings, env: Env | None = None) -> As
             store = await stack.enter_async_context(
                 Store.open(home.database, env, synchronous=settings.synchronous)
             )
+            keeper = Keeper(store, signer_at(home.audit_key, env), env, settings.retention)
+            await keeper.start()
+            stack.push_async_callback(keeper.stop)
             children = await stack.enter_async_context(Children())
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            identities = Identities(store, env)
+            oauth = settings.oauth
+            issuers = None if oauth is None else Issuers(oauth, fetch, env, home.path)
+            identities = Identities(store, env, issuers)
             await identities.load()
             seal = Seal(load_key(home.key, env), env)
             sessions = Sessions(store, env, idle_seconds=settings.session_idle)
             app = App(home, settings, env, store, identities, sessions, children, seal, tasks)
             await app.start()
+            tasks.start_soon(keeper.run)
             yield app
             identities.flush()
+            app.meters.settle()
     except BaseExceptionGroup as group:
         # What failed inside is what failed; that a task group stood around it is nobody's concern.
         if len(group.exceptions) == 1:

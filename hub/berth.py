@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,13 +47,14 @@ class Berth:
         server: str,
         env: Env,
         connector: Connector,
-        context: Callable[[], Context],
+        context: Callable[[], Awaitable[Context]],
         starts: anyio.CapacityLimiter,
         *,
         may_ask: bool,
         connect_seconds: float,
         idle_seconds: float,
         last_words: Callable[[], str],
+        mask: Callable[[str], str],
         always: Callable[[], bool],
         greet: Callable[[Link], Coroutine[Any, Any, None]],
         attend: Callable[[Link], Coroutine[Any, Any, None]],
@@ -67,6 +68,7 @@ class Berth:
             may_ask: Whether the server was told that its client can be asked.
             idle_seconds: After how long without a request it is ended; `inf` for never.
             last_words: What its process last wrote for people, as the end of a sentence.
+            mask: Takes secrets out of what is said of a failure.
             always: Whether it is wanted without anybody asking for it.
             greet: What must have been done before any call, within `connect_seconds`.
             attend: What goes on beside the calls for as long as the link is up.
@@ -98,6 +100,7 @@ class Berth:
         self._connect_seconds = connect_seconds
         self._idle_seconds = idle_seconds
         self._last_words = last_words
+        self._mask = mask
         self._always = always
         self._greet = greet
         self._attend = attend
@@ -141,14 +144,14 @@ class Berth:
             self._retry_at = self._env.monotonic() + wait
             self.retry_at = self._env.now() + wait
             self.fail(failure.reason)
-            log.warning("%s: %s", self._server, failure.reason)
+            log.warning("%s: %s", self._server, self.reason)
             if not failure.may_pass:
                 # Not again by itself: only somebody who asks may have changed what is wrong.
                 await self._wanted.wait()
 
     def fail(self, reason: str) -> None:
         """It cannot be started, and why."""
-        self._move("failed", reason)
+        self._move("failed", self._mask(reason))
 
     def _wait_seconds(self, failures: int) -> float:
         return retry_wait_seconds(failures, self._env.random_bytes(8))
@@ -165,7 +168,7 @@ class Berth:
             # its deadline counts only until the server has been greeted.
             with anyio.CancelScope() as scope:
                 self.tell("starting")
-                context = self._context()
+                context = await self._context()
                 await self._connector.prepare(context)
                 scope.deadline = anyio.current_time() + seconds
                 async with self._connector.open(context) as link:
@@ -284,7 +287,7 @@ class Berth:
 
     def failure(self, error: LinkError) -> UpstreamFailed:
         """What an agent is told of it; the reason itself is for people."""
-        log.warning("%s: a call failed: %s", self._server, error.reason)
+        log.warning("%s: a call failed: %s", self._server, self._mask(error.reason))
         if error.too_large:
             return UpstreamFailed(
                 f"{self._title} sent more at once than the hub takes (`limits: {{message: ...}}` in its "

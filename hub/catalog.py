@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hub.apps import is_for_pages, page_uri, with_pages_moved
+from hub.curation import curated, has_argument
 from hub.model import KINDS, Entry, Json, Kind
 from hub.policy import matches
 
@@ -51,6 +52,13 @@ class Override:
     title: str | None = None
     description: str | None = None
     annotations: Json = field(default_factory=dict)
+    cost: float | None = None
+    name: str | None = None
+    fix: Json = field(default_factory=dict)
+    """Arguments that the hub fills in and agents do not see."""
+    default: Json = field(default_factory=dict)
+    """Arguments that the hub fills in where they are left out."""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +179,7 @@ def _entries(offer: Offer, kind: Kind, left_out: list[LeftOut]) -> Iterable[Entr
         if why is None and own in seen:
             why = "its server offers this name twice"
         if why is None and kind == "tool":
-            why = offer.unfit.get(str(own))
+            why = offer.unfit.get(str(own)) or _unfixable(offer.view, str(own), definition)
         if why is not None:
             left_out.append(LeftOut(offer.server, kind, str(own)[:200], why))
             continue
@@ -202,6 +210,15 @@ def _unusable(definition: Any, kind: Kind, own: Any) -> str | None:
     return None
 
 
+def _unfixable(view: View, own: str, definition: Json) -> str | None:
+    """Why a tool cannot be used as a person meant: shown without what was to be fixed, it could do more."""
+    for override in view.overrides:
+        for key in override.fix if override.pattern == own else ():
+            if not has_argument(definition, key):
+                return f"its manifest fixes {key!r}, an argument that it does not have"
+    return None
+
+
 def _offered(view: View, own: str) -> bool:
     return any(matches(pattern, own) for pattern in view.allow) and not any(
         matches(pattern, own) for pattern in view.deny
@@ -220,9 +237,18 @@ def _entry(offer: Offer, kind: Kind, own: str, definition: Json) -> Entry:
     annotations = definition.get("annotations")
     annotations = annotations if isinstance(annotations, dict) else {}
     reads_only = view.trusted and annotations.get("readOnlyHint") is True
+    cost = 0.0
+    tags: tuple[str, ...] = ()
+    alias, fixed, defaults = None, Json(), Json()
     for override in view.overrides:
         if not matches(override.pattern, own):
             continue
+        if override.name is not None:
+            alias = f"{server}__{override.name}"
+            shown["name"] = name = known_name(override.name if view.bare else alias)
+        tags = tuple(dict.fromkeys((*tags, *override.tags)))
+        fixed |= {key: value for key, value in override.fix.items() if has_argument(definition, key)}
+        defaults |= {key: value for key, value in override.default.items() if has_argument(definition, key)}
         if override.title is not None:
             shown["title"] = override.title
         if override.description is not None:
@@ -231,7 +257,10 @@ def _entry(offer: Offer, kind: Kind, own: str, definition: Json) -> Entry:
             shown["annotations"] = annotations = {**annotations, **override.annotations}
             if "readOnlyHint" in override.annotations:
                 reads_only = override.annotations["readOnlyHint"] is True
-    return Entry(kind, server, own, name, grant, shown, reads_only)
+        if override.cost is not None:
+            cost = override.cost
+    curation = curated(definition, shown, fixed, defaults)
+    return Entry(kind, server, own, name, grant, shown, reads_only, tags, alias, curation, cost)
 
 
 def _resolve(

@@ -9,26 +9,35 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hub.env import Env
-from hub.errors import HomeError
+from hub.errors import HomeError, InvalidParams
 from hub.failure import Failure
 from hub.home import Home
 from hub.model import Json
+from hub.settings import Settings
 from hub.store import tokens
+from hub.store.approvals import ApprovalRow
 from hub.store.connection import open_for_writing
+
+if TYPE_CHECKING:
+    from hub.tokens import Terms
 
 __all__ = [
     "add_agent",
     "add_server",
+    "decide",
     "issue_token",
     "keep_token",
     "must_be_live",
     "remove_agent",
     "revoke_token",
     "revoke_tokens",
+    "terms",
 ]
+
+CALLS_MAX: Final = 1_000_000_000
 
 
 def add_server(home: Home, name: str, connect: Json, title: str | None = None) -> Json:
@@ -86,11 +95,32 @@ def keep_token(home: Home, agent: str, token: str) -> None:
         new.replace(path)
 
 
-def issue_token(home: Home, agent: str, env: Env) -> tuple[str, str]:
-    """A further token, `(id, token)`. Raises `StoreError`."""
+def terms(
+    may: list[str] | None, never: list[str] | None, expires: str | None, calls: int | None, parent: str | None
+) -> Terms:
+    """What a new token is to be good for. Raises `InvalidParams`."""
+    from hub import scopes, units
+    from hub.tokens import Terms
+
+    try:
+        seconds = None if expires is None else units.lifetime_seconds(expires)
+    except ValueError as error:
+        raise InvalidParams(f"expires: {expires} {error}") from None
+    if calls is not None and not 0 < calls <= CALLS_MAX:
+        raise InvalidParams(f"calls: must be a whole number from 1 to {CALLS_MAX}.")
+    return Terms(scopes.written(may or (), never or ()), seconds, calls, parent)
+
+
+def issue_token(home: Home, agent: str, env: Env, terms: Terms | None = None) -> tuple[str, str]:
+    """A further token, `(id, token)`.
+
+    Raises:
+        NotFound: it has no such live parent.
+        StoreError: it cannot be kept.
+    """
     from hub.identity import issue_offline
 
-    return issue_offline(home.database, agent, env)
+    return issue_offline(home.database, agent, env, terms)
 
 
 def revoke_token(home: Home, id: str, env: Env) -> None:
@@ -103,10 +133,33 @@ def revoke_tokens(home: Home, agent: str, env: Env) -> None:
     _change(home, partial(tokens.revoke_all, agent=agent, when=int(env.now() * 1000)))
 
 
-def _change(home: Home, work: Any) -> None:
+def decide(
+    home: Home, id: str, approve: bool, reason: str | None, settings: Settings, env: Env
+) -> ApprovalRow:
+    """Approve or deny a call that waits, as the user of this process. Raises as `decided_row`."""
+    from hub.approval_rows import decided_row
+    from hub.os_user import os_user
+
+    row: ApprovalRow = _change(
+        home,
+        partial(
+            decided_row,
+            id=id,
+            approve=approve,
+            decider=os_user(),
+            reason=reason,
+            now=int(env.now() * 1000),
+            pending_seconds=settings.approval_pending,
+            approved_seconds=settings.approval_use,
+        ),
+    )
+    return row
+
+
+def _change(home: Home, work: Any) -> Any:
     connection = open_for_writing(home.database)
     try:
-        work(connection)
+        return work(connection)
     finally:
         connection.close()
 

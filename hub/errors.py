@@ -7,6 +7,11 @@
       + Refused               the call is not made
         - NotFound            no such entry, or none that this agent may know of: the same bytes
         - InvalidParams       the request cannot be understood (-32602)
+        - Denied              granted, but not with these arguments or not now: says what is
+        - Unapproved          a person has to approve it, and has not (yet)
+        - TokenSpent          the calls that a token was made for are used up
+        - OverLimit           more than what is allowed over time: what, how much, and when again
+          * Repeated          the same call with the same result too often in a row
       + UpstreamError         the server behind an entry did not answer as it should
         - UpstreamDown        it is not connected: why, and when it is tried next
         - UpstreamTimeout     no answer in time; what it did is not known
@@ -19,18 +24,25 @@ What an agent reads of an error is `str(error)`; it never says what that agent m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = [
+    "Denied",
     "HomeError",
     "HubError",
     "InvalidParams",
     "ManifestError",
     "NotFound",
+    "OverLimit",
     "Problem",
     "Refused",
+    "Repeated",
     "StoreError",
+    "TokenSpent",
+    "Unapproved",
     "Unauthorized",
     "UpstreamDown",
     "UpstreamError",
@@ -91,6 +103,56 @@ class NotFound(Refused):
 
 class InvalidParams(Refused):
     reason = "invalid_params"
+
+
+class Denied(Refused):
+    """For the model to read: of a tool it goes out as the tool's own failure."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        """
+        Args:
+            reason: `argument` or `when`.
+        """
+        super().__init__(message)
+        self.reason = reason
+
+
+class Unapproved(Refused):
+    """For the model to read: of a tool it goes out as the tool's own failure."""
+
+    reason = "unapproved"
+
+    def __init__(
+        self, message: str, reason: str = "unapproved", about: Mapping[str, Any] | None = None
+    ) -> None:
+        """
+        Args:
+            reason: `pending`, `denied` or `unapproved`.
+            about: What a program is told of the approval, in `_meta` or the error's `data`.
+        """
+        super().__init__(message)
+        self.reason = reason
+        self.about = about
+
+
+class TokenSpent(Refused):
+    reason = "token_spent"
+
+
+class OverLimit(Refused):
+    """Nothing was sent, and nothing counted."""
+
+    reason = "limit"
+
+    def __init__(self, message: str, *, retry_seconds: float, told: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+        self.told = told
+        """The same for machines: which limit, how much it is."""
+
+
+class Repeated(OverLimit):
+    reason = "repeat"
 
 
 class UpstreamError(HubError):

@@ -21,7 +21,7 @@ from typing import Final
 from hub.catalog import Catalog
 from hub.errors import InvalidParams
 from hub.model import Entry, Json, Result
-from hub.policy import Grants, decide
+from hub.policy import Grants, decide, named
 
 __all__ = ["advertised", "onward", "route", "speakers"]
 
@@ -53,7 +53,7 @@ def advertised(catalog: Catalog, grants: Grants, used: set[str], *, modern: bool
             if identifier == _TASKS:
                 allowed = modern and server in used
             else:
-                allowed = decide(grants, f"{server}__{identifier}").allowed
+                allowed = decide(grants, named("extension", server, identifier)).allowed
             if allowed:
                 found[identifier] = {**settings, **found.get(identifier, {})}
     return found
@@ -67,11 +67,11 @@ def speakers(catalog: Catalog, grants: Grants, method: str) -> tuple[Entry, ...]
         if not slash or word in _CORE:
             return ()
     return tuple(
-        Entry("extension", server, identifier, identifier, grant, {})
+        entry
         for server, extensions in catalog.extensions.items()
         for identifier in extensions
         if identifier.rpartition("/")[2] == word
-        and decide(grants, grant := f"{server}__{identifier}").allowed
+        and decide(grants, entry := named("extension", server, identifier)).allowed
     )
 
 

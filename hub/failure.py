@@ -17,6 +17,7 @@ EXIT_CODES: Final[Mapping[str, int]] = {
     "unexpected": 1,
     "home": 1,
     "store": 1,
+    "audit": 1,
     "usage": 2,
     "manifest": 2,
     "invalid_params": 2,
@@ -29,6 +30,7 @@ EXIT_CODES: Final[Mapping[str, int]] = {
     "tool_error": 5,
     "server_error": 5,
     "denied": 6,
+    "unapproved": 6,
     "pending": 7,
     "interrupted": 130,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,9 +20,13 @@ from hub.errors import UpstreamDown
 from hub.home import Home
 from hub.learn import Known
 from hub.manifest import ServerManifest
+from hub.mask import Mask
 from hub.model import Call, Result
 from hub.moved import outward
-from hub.upstream import Surroundings, Upstream
+from hub.secrets import Secrets
+from hub.surroundings import Surroundings
+from hub.upstream import Upstream
+from hub.variables import expander
 from hub.watching import Listener, Watching
 
 __all__ = ["Fleet"]
@@ -37,7 +42,7 @@ class Fleet:
         env: Env,
         home: Home,
         children: Children,
-        expand: Callable[[str], str],
+        secrets: Secrets,
         *,
         starts_at_once: int,
         save: Callable[[ServerManifest, Known], None],
@@ -49,10 +54,11 @@ class Fleet:
             swap: Puts a new catalog in place.
         """
         self.upstreams: Mapping[str, Upstream] = {}
+        self.mask = Mask()
         self._env = env
         self._home = home
         self._children = children
-        self._expand = expand
+        self._secrets = secrets
         self._save = save
         self._swap = swap
         self._revision = 0
@@ -61,7 +67,12 @@ class Fleet:
         self._watched: dict[str, set[Watching]] = {}
         """By server, whether there is such a server now or not."""
         self._around = Surroundings(
-            env, self._context, anyio.CapacityLimiter(starts_at_once), self._changed, self._keep_line
+            env,
+            self._context,
+            self.mask,
+            anyio.CapacityLimiter(starts_at_once),
+            self._changed,
+            self._keep_line,
         )
 
     async def send(self, call: Call) -> Result:
@@ -129,13 +140,32 @@ class Fleet:
                 tasks.start_soon(self._end, upstreams.pop(name))
         for name, manifest in manifests.items():
             if name not in upstreams:
-                upstreams[name] = upstream = Upstream(manifest, self._around, known.get(name))
-                await tasks.start(self._run, upstream)
-                for watching in self._watched.get(name, ()):
-                    watching.release()
-                    upstream.watch(watching)
+                upstreams[name] = await self._begin(manifest, known.get(name), tasks)
         self.upstreams = dict(sorted(upstreams.items()))
         self._rebuild()
+
+    async def renew(self, concerns: Callable[[ServerManifest], bool], tasks: TaskGroup) -> list[str]:
+        """Replace servers as if their manifests had changed; what they are known to offer stays.
+
+        Returns:
+            Their names.
+        """
+        names = [name for name, upstream in self.upstreams.items() if concerns(upstream.manifest)]
+        for name in names:
+            before = self.upstreams[name]
+            upstream = await self._begin(before.manifest, before.known, tasks)
+            self.upstreams = {**self.upstreams, name: upstream}
+            tasks.start_soon(self._end, before)
+        self._rebuild()
+        return names
+
+    async def _begin(self, manifest: ServerManifest, known: Known | None, tasks: TaskGroup) -> Upstream:
+        upstream = Upstream(manifest, self._around, known)
+        await tasks.start(self._run, upstream)
+        for watching in self._watched.get(manifest.name, ()):
+            watching.release()
+            upstream.watch(watching)
+        return upstream
 
     async def _run(self, upstream: Upstream, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         with anyio.CancelScope() as scope:
@@ -163,15 +193,18 @@ class Fleet:
         if self.upstreams.get(upstream.name) is upstream:
             self._rebuild()
 
-    def _context(self, manifest: ServerManifest, fields: dict[str, Any]) -> Context:
+    async def _context(self, manifest: ServerManifest, fields: dict[str, Any]) -> Context:
+        values = await self._secrets.find(manifest.secrets(), self._children)
+        self.mask.learn(values.values())
+        expand = expander(os.environ, home=self._home.path, data=self._home.data, secrets=values.get)
         context = Context(
             name=manifest.name,
             home=self._home.path,
             data=self._home.data,
             children=self._children,
-            expand=self._expand,
+            expand=expand,
             client={"name": "hub", "title": "MCP tool hub", "version": __version__},
-            cwd=None if manifest.cwd is None else self._home.path / self._expand(manifest.cwd),
+            cwd=None if manifest.cwd is None else self._home.path / expand(manifest.cwd),
             era=manifest.era,
             message_bytes_max=manifest.limits.message,
             concurrent_max=manifest.limits.concurrent,

@@ -53,6 +53,21 @@ class Home:
         return self.state / "key"
 
     @property
+    def secrets(self) -> Path:
+        """What `hub secrets set` keeps, sealed (mode 0600)."""
+        return self.state / "secrets"
+
+    @property
+    def secrets_key(self) -> Path:
+        """What opens them (mode 0600)."""
+        return self.state / "secrets.key"
+
+    @property
+    def audit_key(self) -> Path:
+        """What signs the audit chain (mode 0600): the seed of an Ed25519 key."""
+        return self.state / "audit.key"
+
+    @property
     def data(self) -> Path:
         """`${HUB_DATA}`: installed packages, and what servers keep."""
         return self.state / "data"

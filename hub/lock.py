@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,9 @@ from hub.errors import HomeError
 from hub.home import Home
 
 __all__ = ["held", "is_held"]
+
+_GLANCE_SECONDS = 0.5  # who only looks whether there is a hub holds the lock for microseconds
+_GLANCE_STEP_SECONDS = 0.02
 
 
 @contextmanager
@@ -32,19 +36,31 @@ def held(home: Home) -> Iterator[None]:
             "Give another one with --home, or mend its permissions."
         ) from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor):
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise HomeError(
                 f"Another hub (process {holder}) already serves {home.path}. "
                 "Use that one, stop it, or give another folder with --home."
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the lock, past those who only look at it. Blocks at most half a second: nothing is served yet."""
+    end = time.monotonic() + _GLANCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(_GLANCE_STEP_SECONDS)
+        else:
+            return True
 
 
 def is_held(home: Home) -> bool:
@@ -54,7 +70,8 @@ def is_held(home: Home) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # shared, so that two who look do not take each other for a hub
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     else:

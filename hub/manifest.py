@@ -10,7 +10,7 @@ Nothing is started, connected to or expanded here: `${VAR}` is filled in when a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -22,13 +22,16 @@ from connectors.base import MODERN_VERSIONS, Connector, Era
 from connectors.mirror import BadMark, mirrored
 from hub import foreign
 from hub.catalog import Offer, Override, View
+from hub.claims import Identified
 from hub.errors import ManifestError, Problem
 from hub.manifest_problems import problems_of
+from hub.manifest_rules import rules_of
 from hub.manifest_shapes import AgentShape, Limits, ServerShape, Tools
 from hub.manifest_text import Document, Where, parse, read
 from hub.model import Json, Kind
 from hub.nearest import did_you_mean
-from hub.policy import Grants, Rule
+from hub.policy import Grants
+from hub.variables import names_in
 
 __all__ = ["SCHEMA_COMMENT", "AgentManifest", "Limits", "Manifests", "ServerManifest", "load", "load_text"]
 
@@ -69,6 +72,10 @@ class ServerManifest:
         """Changes when what it connects to does: what was learnt from it no longer counts then."""
         return hashlib.sha256(f"{self.connect_kind} {self.connect!r} {self.era}".encode()).hexdigest()
 
+    def secrets(self) -> frozenset[str]:
+        """The names of the secrets that its start takes."""
+        return names_in(self.connect, self.cwd)
+
     def offer(
         self, version: str | None, capabilities: Json, definitions: Mapping[Kind, tuple[Json, ...]]
     ) -> Offer:
@@ -104,6 +111,11 @@ class ServerManifest:
                     override.title,
                     override.description,
                     override.annotations.model_dump(exclude_none=True),
+                    override.cost,
+                    override.name,
+                    override.fix,
+                    override.default,
+                    override.tags,
                 )
                 for pattern, override in self.tools.override.items()
             ),
@@ -130,6 +142,8 @@ class AgentManifest:
     title: str
     rules: Grants
     file: Path
+    identified: tuple[Identified, ...] = ()
+    """How other issuers' tokens name it."""
 
     def grants(self) -> Grants:
         """Always the same object, so that what was computed from it can be kept."""
@@ -284,11 +298,16 @@ class _Loader:
         self._claim("agent", shape.agent, document)
         rules = Grants(
             f"{document.file.parent.name}/{document.file.name}",
-            tuple(_rules(document, "may", [rule.use for rule in shape.may])),
-            tuple(_rules(document, "never", [(pattern,) for pattern in shape.never])),
+            tuple(rules_of(document, "may", shape.may)),
+            tuple(rules_of(document, "never", shape.never)),
+            None if shape.limits is None else shape.limits.quota(),
         )
         self.agents[shape.agent] = AgentManifest(
-            shape.agent, shape.title or shape.agent, rules, document.file
+            shape.agent,
+            shape.title or shape.agent,
+            rules,
+            document.file,
+            tuple(Identified(each.issuer, tuple(sorted(each.claims.items()))) for each in shape.identify),
         )
 
     def _claim(self, what: str, name: str, document: Document) -> None:
@@ -314,11 +333,6 @@ def _not_one_kind(
     if hint.startswith("Did"):
         return document.problem(("connect", keys[0]), f"is not known here. {hint}")
     return document.problem(("connect",), f"does not say how to reach the server. {one_of}")
-
-
-def _rules(document: Document, key: str, uses: Sequence[tuple[str, ...]]) -> Iterable[Rule]:
-    for position, use in enumerate(uses):
-        yield Rule(f"{key}[{position}]", use, document.line((key, position)))
 
 
 def _refused(document: Document, where: Where, message: str) -> ManifestError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -18,24 +19,34 @@ from pydantic import (
     Strict,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import SkipJsonSchema
 
 from hub import units
+from hub.moments import DAYS
+from hub.policy_schemas import check
+from hub.quota import Quota
+from hub.quota_shape import Bytes, Calls, Cost, Price, QuotaShape, Rate, Repeat
 
 __all__ = [
     "AgentShape",
     "Annotations",
+    "IdentifyShape",
     "Limits",
     "OverrideShape",
     "RuleShape",
     "ServerShape",
+    "TargetShape",
     "Tools",
+    "WhenShape",
 ]
 
 _SERVER_NAME: Final = r"^[a-z][a-z0-9-]{0,23}$"
 _AGENT_NAME: Final = r"^[a-z][a-z0-9-]{0,62}$"
 _PATTERN_LENGTH_MAX: Final = 1024
+_HOURS: Final = r"^([01][0-9]|2[0-4]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])$"
+_DAYS_PATTERN: Final = r"^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?$"
 
 
 def _server_name(name: str) -> str:
@@ -75,6 +86,11 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _one(value: Any) -> Any:
+    """One mapping for a list of one."""
+    return [value] if isinstance(value, dict) else value
+
+
 def _rule(value: Any) -> Any:
     return {"use": [value]} if isinstance(value, str) else value
 
@@ -85,6 +101,43 @@ def _not_yet(value: Any) -> Any:
         "is not supported yet by this version, and without it more would be allowed than is written here. "
         "Remove it, or narrow `use` and `never` instead."
     )
+
+
+def _argument_schema(schema: Any) -> Any:
+    check(schema)
+    return schema
+
+
+def _days(written: Any) -> Any:
+    names = [written] if isinstance(written, str) else written
+    found: set[int] = set()
+    for name in names if isinstance(names, list | tuple | set | frozenset) else [names]:
+        first, _, last = str(name).lower().partition("-")
+        if first not in DAYS or (last or first) not in DAYS:
+            raise ValueError(f"{str(name)[:40]!r} is no day. Write mon-fri, or a list of {', '.join(DAYS)}.")
+        start, end = DAYS.index(first), DAYS.index(last or first)
+        found.update(day % 7 for day in range(start, end + 1 if end >= start else end + 8))
+    return frozenset(found)
+
+
+def _hours(written: Any) -> Any:
+    found = re.fullmatch(_HOURS[1:-1], written) if isinstance(written, str) else None
+    if found is None:
+        raise ValueError('must be a time from and a time until. Write "09:00-17:30".')
+    start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
+    if start == end or start == 1440:
+        raise ValueError("must not be empty. For whole days leave `hours` out.")
+    return start, end
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f"{name[:60]!r} is no time zone here. Write one such as Europe/Prague, or UTC."
+        ) from None
+    return name
 
 
 def _text_schema(pattern: str, example: str) -> WithJsonSchema:
@@ -105,6 +158,8 @@ Size = Annotated[
     BeforeValidator(lambda written: units.size_bytes(written, least=1024)),
     _text_schema(units.SIZE_PATTERN, "64MiB"),
 ]
+ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
+Tag = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Text = Annotated[str, StringConstraints(max_length=16_384)]
 Flag = Annotated[bool, Strict()]
 Reserved = SkipJsonSchema[Annotated[Any, BeforeValidator(_not_yet)]]
@@ -127,9 +182,30 @@ class Annotations(_Shape):
 class OverrideShape(_Shape):
     """What is shown instead of the server's own words."""
 
+    name: ToolName | None = None
+    """What it is called instead, after `server__`. Of one tool: the key is then no pattern."""
     title: Text | None = None
     description: Text | None = None
     annotations: Annotations = Annotations()
+    fix: dict[Text, Any] = Field(default_factory=dict)
+    """Arguments that agents neither see nor choose, and what they are."""
+    default: dict[Text, Any] = Field(default_factory=dict)
+    """Arguments that agents may leave out, and what they are then."""
+    tags: Annotated[
+        tuple[Tag, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[Tag, ...])
+    ] = ()
+    """Words by which rules can speak of it."""
+    cost: Price | None = None
+    """Of one call, in a unit of your choice."""
+
+
+def _named_one_by_one(overrides: dict[str, OverrideShape]) -> dict[str, OverrideShape]:
+    for pattern, override in overrides.items():
+        if override.name is not None and ("*" in pattern or "?" in pattern):
+            raise ValueError(
+                f"{pattern!r} may be many tools, which cannot share one name. Write the one tool's own name."
+            )
+    return overrides
 
 
 class Tools(_Shape):
@@ -137,7 +213,9 @@ class Tools(_Shape):
 
     allow: Patterns = ("*",)
     deny: Patterns = ()
-    override: dict[Pattern, OverrideShape] = Field(default_factory=dict)
+    override: Annotated[dict[Pattern, OverrideShape], AfterValidator(_named_one_by_one)] = Field(
+        default_factory=dict
+    )
 
 
 class Limits(_Shape):
@@ -153,6 +231,19 @@ class Limits(_Shape):
     """Requests under way at once; left out: 64 for a process, no limit for HTTP."""
     message: Size = 64 * 1024**2
     """The largest message that is taken from the server."""
+    rate: Rate | None = None
+    """Calls in any second or minute, of all agents together."""
+    calls: Calls | None = None
+    """Calls in an hour, day, week or month (UTC), of all agents together."""
+    bytes: Bytes | None = None
+    """Of arguments and results, of all agents together."""
+    cost: Cost | None = None
+    """In the unit of `cost` of its tools, of all agents together."""
+
+    def quota(self) -> Quota | None:
+        """What it may be used in all; `None` where that is not limited."""
+        quota = Quota(self.rate, self.calls, self.bytes, self.cost)
+        return None if quota == Quota() else quota
 
 
 class ServerShape(_Shape):
@@ -180,18 +271,74 @@ class ServerShape(_Shape):
     tools: Tools = Tools()
 
 
-class RuleShape(_Shape):
-    """One rule of what an agent may use."""
+class TargetShape(_Shape):
+    """Which entries a rule is about: those to which all of it applies."""
 
     use: Annotated[
         Patterns, AfterValidator(_not_none), BeforeValidator(_listed, json_schema_input_type=str | Patterns)
-    ]
+    ] = ("*",)
     """Patterns over `server__tool` (and `server__URI`)."""
-    with_: Reserved = Field(default=None, alias="with")
-    ask: Reserved = None
-    when: Reserved = None
-    limits: Reserved = None
-    only: Reserved = None
+    server: Annotated[
+        tuple[ServerName, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[ServerName, ...])
+    ] = ()
+    tag: Annotated[
+        tuple[Tag, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[Tag, ...])
+    ] = ()
+    readOnly: Flag | None = None  # noqa: N815 (as the protocol spells it)
+
+    @model_validator(mode="after")
+    def _says_which(self) -> TargetShape:
+        if self.model_fields_set.isdisjoint({"use", "server", "tag", "readOnly"}):
+            raise ValueError("does not say what it is about. Add `use`, `server`, `tag` or `readOnly`.")
+        return self
+
+
+class WhenShape(_Shape):
+    """At which times."""
+
+    days: Annotated[frozenset[int], BeforeValidator(_days), _text_schema(_DAYS_PATTERN, "mon-fri")] = (
+        frozenset()
+    )
+    """`mon-fri`, or a list: [mon, wed]. Of hours over midnight, the day on which they begin."""
+    hours: Annotated[tuple[int, int], BeforeValidator(_hours), _text_schema(_HOURS, "09:00-17:30")] | None = (
+        None
+    )
+    """`09:00-17:30`; `22:00-06:00` is over midnight."""
+    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """The time zone of both: `Europe/Prague`."""
+
+    @model_validator(mode="after")
+    def _says_when(self) -> WhenShape:
+        if not self.days and self.hours is None:
+            raise ValueError("does not say when. Add `days`, `hours` or both.")
+        return self
+
+
+class RuleShape(TargetShape):
+    """One rule of what an agent may use."""
+
+    with_: dict[Text, Annotated[Any, AfterValidator(_argument_schema)]] | None = Field(
+        default=None, alias="with"
+    )
+    """By argument, what it must be: a JSON Schema. It must be there and fit."""
+    only: Flag = False
+    """Whether other arguments than those are refused."""
+    ask: Literal["human"] | None = None
+    """Whether a person has to approve the very call."""
+    when: WhenShape | None = None
+    limits: QuotaShape | None = None
+    """How much may be used by this rule."""
+    repeat: Repeat | None = None
+    """How often in a row the same call may have the same result."""
+
+
+class IdentifyShape(_Shape):
+    """How an agent is known to an issuer of tokens that hub.yaml's `oauth` names."""
+
+    issuer: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    """Exactly as its tokens have it in `iss`."""
+    claims: dict[Text, Text] = Field(min_length=1)
+    """What its tokens must claim: each is that text, or a list that holds it."""
 
 
 class AgentShape(_Shape):
@@ -199,7 +346,15 @@ class AgentShape(_Shape):
 
     agent: AgentName
     title: Text | None = None
+    identify: Annotated[
+        tuple[IdentifyShape, ...],
+        BeforeValidator(_one, json_schema_input_type=IdentifyShape | tuple[IdentifyShape, ...]),
+    ] = ()
+    """Whose tokens prove it besides the hub's own. One, or a list of which any will do."""
     may: tuple[Annotated[RuleShape, BeforeValidator(_rule, json_schema_input_type=str | RuleShape)], ...] = ()
-    never: Patterns = ()
+    never: tuple[
+        Annotated[TargetShape, BeforeValidator(_rule, json_schema_input_type=str | TargetShape)], ...
+    ] = ()
     """A deny always wins."""
-    limits: Reserved = None
+    limits: QuotaShape | None = None
+    """How much may be used, by all rules together."""

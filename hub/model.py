@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from hub.policy import Grants, Rule
 
-__all__ = ["KINDS", "Agent", "Call", "Entry", "Handler", "Json", "Kind", "Middleware", "Notify", "Result"]
+__all__ = [
+    "KINDS",
+    "Agent",
+    "Call",
+    "Curation",
+    "Entry",
+    "Handler",
+    "Json",
+    "Kind",
+    "Middleware",
+    "Notify",
+    "Result",
+]
 
 Json = dict[str, Any]
 Result = dict[str, Any]
@@ -23,6 +35,18 @@ Notify = Callable[[str, Json], None]
 Kind = Literal["tool", "resource", "template", "prompt", "extension"]
 KINDS: tuple[Kind, ...] = ("tool", "resource", "template", "prompt")
 """The kinds that servers list. (An extension that a server speaks is used, but listed nowhere.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Curation:
+    """What a person's manifest does to the arguments of one tool."""
+
+    fixed: Mapping[str, Any]
+    """Filled in by the hub, and not the agent's to choose."""
+    defaults: Mapping[str, Any]
+    """Filled in where the agent leaves them out."""
+    theirs: Json
+    """The server's own definition: what is shown differs from it in the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +65,18 @@ class Entry:
     """As agents get it in a list."""
     reads_only: bool = False
     """Known to change nothing: by the manifest's word, or the server's where the manifest trusts it."""
+    tags: tuple[str, ...] = ()
+    """What a person's manifest calls it, for rules."""
+    alias: str | None = None
+    """What rules match as well: `server__name` by the name that a person gave it."""
+    curation: Curation | None = None
+    cost: float = 0.0
+    """Of one call, by the manifest's word, in a unit that a person chose."""
+
+    @property
+    def theirs(self) -> Json:
+        """The definition as its server has it, where it comes to arguments."""
+        return self.definition if self.curation is None else self.curation.theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +87,8 @@ class Agent:
     grants: Grants
     token: str | None = None
     """The id of the token that proved it; `None` where the operating system did (stdio, admin socket)."""
+    counted: bool = False
+    """Whether that token is good for a number of calls only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +115,10 @@ class Call:
     log_level: str | None = None
     notify: Notify | None = None
     rules: tuple[Rule, ...] = ()
-    """The rules of `may` that allow this very call; their conditions hold together."""
+    """The rules of `may` that allow this very call; their conditions hold together. (For what stands
+    inside of `authorize`, which sees to them. What is asked of a task has none.)"""
+    labels: Mapping[str, str] | None = None
+    """Of its session, where it has any."""
 
 
 Handler = Callable[[Call], Awaitable[Result]]

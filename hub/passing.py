@@ -65,7 +65,7 @@ class Passing:
         headers = None
         if call.method == "tools/call" and self._mirrors(link.peer.version):
             assert call.entry is not None
-            headers = self._headers(call.entry.own, call.entry.definition, params)
+            headers = self._headers(call.entry.own, call.entry.theirs, params)
         try:
             return await link.request(
                 call.method,

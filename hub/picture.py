@@ -6,7 +6,7 @@ same picture, of what runs or of what was last known. Field names are a promise 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from hub.catalog import Catalog
 from hub.failure import Failure
 from hub.manifest import AgentManifest, Manifests, ServerManifest
 from hub.model import KINDS, Entry, Json, Kind
-from hub.policy import Grants, Rule, decide
+from hub.policy import Grants, Rule, bare, decide
 
 __all__ = ["Picture", "Status"]
 
@@ -75,7 +75,7 @@ class Picture:
         return [
             _brief(entry)
             for entry in self.catalog.entries[kind]
-            if server in (None, entry.server) and decide(grants, entry.grant).allowed
+            if server in (None, entry.server) and decide(grants, entry).allowed
         ]
 
     def resources(self, agent: str, server: str | None = None) -> list[Json]:
@@ -109,37 +109,55 @@ class Picture:
         """Raises `Failure`: there is none."""
         return self._agent(self.agent_manifest(name))
 
-    def can(self, agent: str, name: str) -> Json:
+    def can(self, agent: str, name: str, pairs: Sequence[str] = (), at: float = 0.0) -> Json:
         """Whether `agent` may use what is called `name` (or known to rules so), and which rule says it.
+
+        Args:
+            pairs: Arguments as `KEY=VALUE`; none asks about the entry alone.
+            at: The moment of the call, in seconds since 1970, UTC.
 
         Raises:
             Failure: there is no such agent.
+            InvalidParams: a pair is no argument.
         """
+        # Here: lists need neither, and are to be there at once.
+        from hub.arguments import read_arguments
+        from hub.explain import explained
+
         grants = self.agent_manifest(agent).grants()
         found = [
             entry
             for kind in KINDS
             for entry in self.catalog.entries[kind]
-            if name in (entry.name, entry.grant)
+            if name in (entry.name, entry.grant, entry.alias)
         ]
-        grant = found[0].grant if found else name
-        decision = decide(grants, grant)
+        entry = found[0] if found else bare(name)
+        arguments = None
+        if pairs:
+            schema = entry.theirs.get("inputSchema", {}) if entry.kind == "tool" else {}
+            arguments, _ = read_arguments(pairs, schema)
+        found_out = explained(grants, entry, arguments, at)
         return {
             "agent": agent,
             "name": name,
-            "grant": grant,
-            "allowed": decision.allowed,
+            "grant": entry.grant,
+            "allowed": found_out.allowed,
             "known": bool(found),
-            "file": grants.file,
-            "line": decision.rule.line if decision.rule else None,
-            "rule": decision.rule.id if decision.rule else None,
-            "pattern": decision.pattern,
-            "why": _why(grants, decision.rule, decision.pattern),
+            "file": found_out.file,
+            "line": found_out.rule.line if found_out.rule else None,
+            "rule": found_out.rule.id if found_out.rule else None,
+            "rules": [rule.id for rule in found_out.rules],
+            "pattern": found_out.pattern,
+            "argument": found_out.argument,
+            "sends": found_out.params.get("arguments", {}) if found_out.params is not None else None,
+            "reason": found_out.reason,
+            "why": found_out.why,
+            "change": found_out.change,
         }
 
     def must_be_allowed(self, grants: Grants, agent: str, entry: Entry) -> None:
         """Raises `Failure`: `agent` may not use it."""
-        decision = decide(grants, entry.grant)
+        decision = decide(grants, entry)
         if not decision.allowed:
             why = _why(grants, decision.rule, decision.pattern)
             raise Failure(
@@ -211,7 +229,7 @@ class Picture:
             "title": manifest.title,
             "may": [pattern for rule in grants.may for pattern in rule.use],
             "never": [pattern for rule in grants.never for pattern in rule.use],
-            "tools": sum(decide(grants, entry.grant).allowed for entry in self.catalog.entries["tool"]),
+            "tools": sum(decide(grants, entry).allowed for entry in self.catalog.entries["tool"]),
             "file": str(manifest.file),
         }
 

@@ -1,7 +1,9 @@
 """THE one decision: may this agent use this entry? Pure, and asked by lists and calls alike.
 
-Rules combine so: a call is allowed if any rule of `may` matches and no pattern of `never` does.
-A deny always wins, and nothing is allowed that no rule allows.
+Rules combine so: an entry may be used if any rule of `may` matches it and none of `never` does.
+A deny always wins, and nothing is allowed that no rule allows. Grants that are `within` others need
+those as well. What a rule says of arguments and times is judged call by call (`policy_arguments`,
+`judge`).
 
 Patterns are matched against `server__name` (tools, prompts) or `server__URI` (resources,
 templates): `*` is any run of characters, `?` is one, all else is itself, upper and lower case apart.
@@ -11,12 +13,17 @@ Matching takes at most time pattern x text; no pattern is slow.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hub.model import Entry, Kind
 from hub.quota import Quota
 
-__all__ = ["Decision", "Grants", "Rule", "When", "decide", "matches", "may_reach"]
+__all__ = ["Decision", "Grants", "Rule", "When", "bare", "decide", "matches", "may_reach", "named"]
+
+_KEPT_MAX = 16_384
+"""Decisions that one agent's grants remember: more than a large catalog has entries."""
+_WITH_ARGUMENTS = ("tool", "prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,13 @@ class Rule:
     limits: Quota | None = None
     repeat: int | None = None
     """How often in a row the same call may have the same result."""
+    kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was worked out of it once."""
+
+    @property
+    def judges(self) -> bool:
+        """Whether it says something of arguments."""
+        return bool(self.with_) or self.only
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,7 @@ class When:
     """At which times, in which sessions; what is left out does not restrict."""
 
     days: frozenset[int] = frozenset()
-    """0 is Monday."""
+    """0 is Monday. Of a time over midnight, the day on which it begins."""
     between: tuple[int, int] | None = None
     """Minutes of the day, from and until; over midnight where the first is the greater."""
     zone: str = "UTC"
@@ -70,6 +84,8 @@ class Grants:
     """For all its calls together."""
     within: Grants | None = None
     """What must allow as well: a token is never wider than its agent, nor a child than its parent."""
+    kept: dict[Any, Decision] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Decisions that were made before, by all that they depend on: a call asks a dict (0.2 us)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +95,91 @@ class Decision:
     """The rule that decided; `None` where no rule matched."""
     pattern: str | None
     """The pattern of the rule that matched."""
+    levels: tuple[tuple[Rule, ...], ...] = field(default=(), compare=False)
+    """Where it is allowed: the rules of `may` that match, of the grants and of each that they are within."""
+    rules: tuple[Rule, ...] = field(default=(), compare=False)
+    """All of those in one."""
+    plain: bool = field(default=True, compare=False)
+    """Whether none of those asks for arguments or times: a call needs no further look."""
+    file: str = field(default="", compare=False)
+    """The grants that refused, as people are to be shown them; else the innermost."""
 
 
-def decide(grants: Grants, target: str) -> Decision:
-    """Whether `target` (an entry's `grant`) may be used, and which rule says so."""
-    for rule in grants.never:
-        pattern = _first(rule.use, target)
-        if pattern is not None:
-            return Decision(False, rule, pattern)
-    for rule in grants.may:
-        pattern = _first(rule.use, target)
-        if pattern is not None:
-            return Decision(True, rule, pattern)
-    return Decision(False, None, None)
+def decide(grants: Grants, entry: Entry) -> Decision:
+    """Whether `entry` may be used, and which rule says so."""
+    key = (entry.kind, entry.grant, entry.reads_only, entry.tags, entry.alias)
+    decision = grants.kept.get(key)
+    if decision is None:
+        if len(grants.kept) >= _KEPT_MAX:
+            grants.kept.clear()
+        decision = grants.kept[key] = _decide(grants, entry)
+    return decision
+
+
+def named(kind: Kind, server: str, own: str) -> Entry:
+    """What stands for an entry that no catalog has, so that rules can be asked about it."""
+    return Entry(kind, server, own, own, f"{server}__{own}", {}, reads_only=kind not in ("tool", "extension"))
+
+
+def bare(name: str) -> Entry:
+    """The same, where only the name is known that rules know it by: taken for a tool, or for a URI."""
+    server, _, own = name.partition("__")
+    kind: Kind = "resource" if "://" in own else "tool"
+    return Entry(kind, server, own, name, name, {}, reads_only=kind == "resource")
+
+
+def _decide(grants: Grants, entry: Entry) -> Decision:
+    levels: list[tuple[Rule, ...]] = []
+    first: tuple[Rule, str] | None = None
+    level: Grants | None = grants
+    while level is not None:
+        for rule in level.never:
+            pattern = _pattern(rule, entry)
+            if pattern is not None:
+                return Decision(False, rule, pattern, file=level.file)
+        found = [(rule, pattern) for rule in level.may if (pattern := _pattern(rule, entry)) is not None]
+        usable = tuple(rule for rule, _ in found if not rule.with_ or entry.kind in _WITH_ARGUMENTS)
+        if not usable:
+            return Decision(False, None, None, file=level.file)
+        if first is None:
+            first = next((rule, pattern) for rule, pattern in found if rule is usable[0])
+        levels.append(usable)
+        level = level.within
+    assert first is not None
+    rules = tuple(rule for each in levels for rule in each)
+    plain = not any(rule.judges or rule.when is not None for rule in rules)
+    return Decision(True, *first, tuple(levels), rules, plain, grants.file)
+
+
+def _pattern(rule: Rule, entry: Entry) -> str | None:
+    """The pattern of a rule that matches, if the rule does."""
+    if rule.servers and entry.server not in rule.servers:
+        return None
+    if rule.tags and not any(tag in rule.tags for tag in entry.tags):
+        return None
+    if rule.read_only is not None and rule.read_only is not entry.reads_only:
+        return None
+    pattern = _first(rule.use, entry.grant)
+    if pattern is None and entry.alias is not None:
+        pattern = _first(rule.use, entry.alias)
+    return pattern
 
 
 def may_reach(grants: Grants, server: str) -> bool:
     """Whether anything that `server` may ever have could be allowed: a first look, without its entries."""
     own = f"{server}__"
-    for rule in grants.may:
-        for pattern in rule.use:
-            head = pattern[: min((at for at in map(pattern.find, "*?") if at >= 0), default=len(pattern))]
-            if head.startswith(own) or (len(head) < len(pattern) and own.startswith(head)):
-                return True
-    return False
+    reached = any(
+        _could_match(pattern, own)
+        for rule in grants.may
+        if not rule.servers or server in rule.servers
+        for pattern in rule.use
+    )
+    return reached and (grants.within is None or may_reach(grants.within, server))
+
+
+def _could_match(pattern: str, own: str) -> bool:
+    head = pattern[: min((at for at in map(pattern.find, "*?") if at >= 0), default=len(pattern))]
+    return head.startswith(own) or (len(head) < len(pattern) and own.startswith(head))
 
 
 def _first(patterns: Sequence[str], target: str) -> str | None:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Quota"]
+__all__ = ["MONTH", "WORDS", "Quota"]
+
+MONTH: Final = 2_629_746.0
+"""Stands for a calendar month, whatever its length; it is the mean of them."""
+
+WORDS: Final[Mapping[float, str]] = {
+    1.0: "second",
+    60.0: "minute",
+    3600.0: "hour",
+    86_400.0: "day",
+    604_800.0: "week",
+    MONTH: "month",
+}
+"""The periods that there are. A week begins on Monday, and all of them in UTC."""
 
 
 @dataclass(frozen=True, slots=True)

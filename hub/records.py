@@ -82,6 +82,8 @@ def call(row: CallRow | None, id: str) -> Json:
         "result": _json(row.result),
         "result_bytes": row.result_bytes,
         "error": _json(row.error),
+        "attempts": row.attempts,
+        "audit_entry": row.seq,
     }
 
 
@@ -104,7 +106,12 @@ def tokens(rows: Iterable[TokenRow]) -> list[Json]:
             "id": row.id,
             "created": moment(row.created),
             "used": moment(row.used),
+            "expires": moment(row.expires),
             "revoked": moment(row.revoked),
+            "calls": row.calls,
+            "calls_made": None if row.calls is None else row.spent,
+            "scope": _json(row.scope) or {},
+            "parent": row.parent,
         }
         for row in rows
     ]

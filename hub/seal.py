@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,10 +51,7 @@ class Seal:
 
     def close(self, purpose: str, words: list[Any], *, seconds: float) -> str:
         """Seal JSON values for `purpose`, to be opened within so many seconds."""
-        text = encode([int(self._env.now() + seconds), *words])
-        nonce = self._env.random_bytes(_NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, text, purpose.encode())
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        return self.lock(purpose, encode([int(self._env.now() + seconds), *words]))
 
     def open(self, purpose: str, sealed: str) -> list[Any]:
         """The words again.
@@ -61,21 +59,34 @@ class Seal:
         Raises:
             Broken: it is none of ours, or its time is over.
         """
+        until: int
+        words: list[Any]
+        until, *words = parse(self.unlock(purpose, sealed), _BUDGET)
+        if self._env.now() > until:
+            raise Broken("its time is over")
+        return words
+
+    def lock(self, purpose: str, data: bytes) -> str:
+        """Bytes that only this key opens again, for `purpose` only, at any time."""
+        nonce = self._env.random_bytes(_NONCE_BYTES)
+        sealed = nonce + self._cipher.encrypt(nonce, data, purpose.encode())
+        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    def unlock(self, purpose: str, sealed: str) -> bytes:
+        """The bytes again.
+
+        Raises:
+            Broken: they are none of ours.
+        """
         from cryptography.exceptions import InvalidTag
 
         try:
             if len(sealed) > _LENGTH_MAX:
                 raise Broken("too long")
             data = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
-            text = self._cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], purpose.encode())
+            return self._cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], purpose.encode())
         except (ValueError, InvalidTag) as error:
             raise Broken("not sealed here, or not for this") from error
-        until: int
-        words: list[Any]
-        until, *words = parse(text, _BUDGET)
-        if self._env.now() > until:
-            raise Broken("its time is over")
-        return words
 
 
 def load_key(path: Path, env: Env) -> bytes:
@@ -85,6 +96,8 @@ def load_key(path: Path, env: Env) -> bytes:
         OSError: it can be neither read nor made.
     """
     try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
         key = path.read_bytes()
         if len(key) == _KEY_BYTES:
             return key

@@ -20,8 +20,9 @@ from hub.admin import Admin
 from hub.app import App, open_app
 from hub.errors import HomeError, HubError
 from hub.home import Home
-from hub.server import Front, HttpApp, serve_stream
+from hub.server import Front, HttpApp, Wire, serve_stream
 from hub.server.admin_http import AdminApp
+from hub.server.peer import PeerProtocol
 from hub.settings import Settings
 
 __all__ = ["serve"]
@@ -62,14 +63,14 @@ async def serve(
                 message_bytes_max=settings.message_bytes_max,
             )
             ending = anyio.Event()
-            http = _server(HttpApp(front, settings), settings)
+            agents = Wire(HttpApp(front, settings))
             host, port = listener.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
-            admin = _server(AdminApp(Admin(app, url)), settings)
+            admin = _server(AdminApp(Admin(app, url)), settings, PeerProtocol)
             if "me" in app.manifests.agents:
                 await app.keep_token("me")
             async with anyio.create_task_group() as tasks, _unix_listener(home.admin_socket) as people:
-                tasks.start_soon(http.serve, [listener])
+                tasks.start_soon(agents.serve, listener)
                 tasks.start_soon(admin.serve, [people])
                 tasks.start_soon(_serve_bridges, home.stdio_socket, app, front, ending)
                 tasks.start_soon(app.watch)
@@ -77,9 +78,12 @@ async def serve(
                 await _until_told(app, front, attached)
                 ending.set()
                 front.close()
-                http.should_exit = admin.should_exit = True
+                agents.stop()
+                admin.should_exit = True
                 with anyio.move_on_after(settings.grace):
-                    await http.ended.wait()
+                    await agents.ended.wait()
+                    # Cut in its midst, uvicorn leaves its socket open, and uvloop waits for that for ever.
+                    await admin.ended.wait()
                 tasks.cancel_scope.cancel()
     finally:
         listener.close()
@@ -121,11 +125,11 @@ class _Server(uvicorn.Server):
             self.ended.set()
 
 
-def _server(app: Any, settings: Settings) -> _Server:
+def _server(app: Any, settings: Settings, protocol: Any = "httptools") -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=protocol,
             loop="none",
             ws="none",
             lifespan="off",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from hub import units
+from hub import audit_settings, issuer_settings, units
 from hub.errors import ManifestError, Problem
 
 __all__ = ["TABLE", "Row", "Settings", "load"]
@@ -33,6 +33,15 @@ class Settings:
     message_bytes_max: int = 4 * 1024**2
     grace: float = 10.0
     """Seconds."""
+    approval_wait: float = 25.0
+    """Seconds, as are the next two."""
+    approval_pending: float = 3600.0
+    approval_use: float = 600.0
+    secrets_command: tuple[str, ...] = ()
+    """Prints the value of the secret `{name}`."""
+    oauth: issuer_settings.OAuth | None = None
+    retention: audit_settings.Retention = audit_settings.FOR_EVER
+    redact: audit_settings.Redaction = audit_settings.NO_OTHERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,19 @@ def _synchronous(written: Any) -> str:
     return str(written)
 
 
+def _secrets(written: Any) -> tuple[str, ...]:
+    if written == {}:
+        return ()
+    if not isinstance(written, dict) or list(written) != ["command"]:
+        raise ValueError('must name a command. Write {command: [pass, show, "{name}"]}.')
+    command = written["command"]
+    if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
+        raise ValueError('command: must be a list of texts. Write [pass, show, "{name}"].')
+    if not any("{name}" in part for part in command[1:]):
+        raise ValueError('command: no argument of it has {name}. Write [pass, show, "{name}"].')
+    return tuple(command)
+
+
 def _integer(least: int, most: int) -> Callable[[Any], int]:
     def read(written: Any) -> int:
         if not isinstance(written, int) or isinstance(written, bool) or not least <= written <= most:
@@ -102,6 +124,13 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("session_idle", "30m", "duration", units.seconds, "When an unused session is closed."),
     Row("message", "4MiB", "size", _size(1024), "The largest request from an agent.", "message_bytes_max"),
     Row("grace", "10s", "duration", units.seconds, "How long calls may go on when the hub stops."),
+    Row("approval_wait", "25s", "duration", units.seconds, "How long a call is held for a person's word."),
+    Row("approval_pending", "1h", "duration", units.seconds, "How long a person has to approve a call."),
+    Row("approval_use", "10m", "duration", units.seconds, "How long an approved call may be made."),
+    Row("secrets", "{}", "command", _secrets, "What prints a secret `{name}`.", "secrets_command"),
+    Row("oauth", "none", "issuers", issuer_settings.read, "Whose tokens count besides the hub's own."),
+    Row("retention", "{}", "durations", audit_settings.retention, "How long calls and payloads are kept."),
+    Row("redact", "{}", "names, patterns", audit_settings.redaction, "Further secrets in what is recorded."),
 )
 
 

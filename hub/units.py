@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["DURATION_PATTERN", "SIZE_PATTERN", "seconds", "size_bytes"]
+__all__ = ["DURATION_PATTERN", "SIZE_PATTERN", "lifetime_seconds", "seconds", "size_bytes"]
 
 DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
 SIZE_PATTERN: Final = r"^[0-9]+(B|KiB|MiB|GiB)$"
 
 _SECONDS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES: Final[Mapping[str, int]] = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_LIFETIME_DAYS_MAX: Final = 3660
 _SECONDS_MAX: Final = 7 * 24 * 3600.0
 _BYTES_MAX: Final = 1024**3
 _DIGITS_MAX: Final = 12
@@ -37,6 +38,21 @@ def seconds(written: Any) -> float:
         raise ValueError("must be more than zero. Write a duration such as 30s.")
     if value > _SECONDS_MAX:
         raise ValueError("is longer than a week. Write at most 168h.")
+    return value
+
+
+def lifetime_seconds(written: Any) -> float:
+    """How long something may live, in seconds: as `seconds`, and in days, up to ten years.
+
+    Raises:
+        ValueError: it is none; with a sentence that says how to write it.
+    """
+    amount, unit = _split(written, "a duration", "30d, 12h or 10m")
+    if unit not in {**_SECONDS, "d": 0.0}:
+        raise ValueError(_wrong_unit(amount, unit, "30d, 12h or 10m"))
+    value = float(amount) * (24 * 3600.0 if unit == "d" else _SECONDS[unit])
+    if not 0 < value <= _LIFETIME_DAYS_MAX * 24 * 3600.0:
+        raise ValueError(f"must be more than zero and at most {_LIFETIME_DAYS_MAX}d.")
     return value
 
 

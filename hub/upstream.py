@@ -11,19 +11,18 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
-from connectors.base import MODERN_VERSIONS, Context, Era, Json, Link, LinkError, Peer
+from connectors.base import MODERN_VERSIONS, Context, Era, Json, Link, LinkError, Peer, RemoteError
 from hub.backoff import retry_wait_seconds
 from hub.berth import Berth, State
 from hub.catalog import Offer
-from hub.env import Env
 from hub.errors import HubError, InvalidParams, UpstreamDown, UpstreamTimeout
 from hub.hearing import Hearing, can_tell
 from hub.learn import Known, learn
@@ -32,9 +31,10 @@ from hub.manifest import ServerManifest
 from hub.model import KINDS, Call, Kind, Result
 from hub.parking import QUESTION_KINDS, Parking
 from hub.passing import Passing, inward
+from hub.surroundings import Surroundings
 from hub.watching import Watching
 
-__all__ = ["State", "Surroundings", "Upstream"]
+__all__ = ["State", "Upstream"]
 
 log = logging.getLogger(__name__)
 
@@ -49,21 +49,6 @@ _OWN_IDLE_SECONDS: Final = 600.0
 
 _Key = tuple[Era, str, frozenset[str]]
 """Era, session and what its client can be asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every upstream is given by the fleet."""
-
-    env: Env
-    context: Callable[[ServerManifest, dict[str, Any]], Context]
-    """Makes the connector's context: of a manifest, with the given fields replaced."""
-    starts: anyio.CapacityLimiter
-    """How many servers may be starting at once."""
-    changed: Callable[[Upstream, Known], None]
-    """Called when a server has been learnt. Must not block."""
-    stderr: Callable[[str, str], None]
-    """`(server, line)`: keeps what a process wrote for people."""
 
 
 class Upstream:
@@ -161,7 +146,10 @@ class Upstream:
         """
         self.calls_under_way += 1
         try:
-            return await self._send(call, inward(call))
+            result = await self._send(call, inward(call))
+            return self._around.mask.result(result) if result.get("isError") is True else result
+        except RemoteError as error:
+            raise self._around.mask.error(error) from None
         finally:
             self.calls_under_way -= 1
             if self._retired and not self.calls_under_way:
@@ -253,7 +241,7 @@ class Upstream:
         hearing = Hearing(self.name, self._env, self._lists_changed, asks_for_lists=shared)
         idle = limits.idle if connector.lasting else math.inf if shared else _OWN_IDLE_SECONDS
 
-        def context() -> Context:
+        async def context() -> Context:
             version = self.known.version if self.known and era == self.manifest.era else None
             fields = {
                 "era": era,
@@ -263,7 +251,7 @@ class Upstream:
                 "on_stderr": self._wrote,
                 "on_progress": lambda sentence: berth.tell(sentence),
             }
-            return self._around.context(self.manifest, fields)
+            return await self._around.context(self.manifest, fields)
 
         def wanted() -> bool:
             alone = self.manifest.start == "eager" or self.known is None
@@ -282,6 +270,7 @@ class Upstream:
             connect_seconds=limits.connect,
             idle_seconds=idle,
             last_words=self._last_words,
+            mask=self._around.mask.text,
             always=wanted,
             greet=self._learn_all if shared else nothing,
             attend=partial(self._attend, hearing) if shared else hearing.attend,
@@ -388,6 +377,7 @@ class Upstream:
         self._stale_event.set()
 
     def _wrote(self, line: str) -> None:
+        line = self._around.mask.text(line)
         self.stderr.append(line)
         self._around.stderr(self.name, line)
 

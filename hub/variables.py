@@ -1,7 +1,7 @@
 """Fills in what a manifest leaves to the machine: `${VAR}`, `${VAR:-default}`, `${secret:NAME}`.
 
 Done when a server starts, never when a file is read, so that one unset variable costs one server
-and no secret is kept anywhere. One pass: what was filled in is never looked at again. A bare
+and no secret is kept longer than it is used. One pass: what was filled in is never looked at again. A bare
 `$VAR` is left as it is.
 """
 
@@ -14,13 +14,24 @@ from typing import Final
 
 from connectors.base import ConfigError
 
-__all__ = ["environment_secrets", "expander"]
+__all__ = ["SECRET_NAME", "environment_secrets", "expander", "names_in", "secret_variable"]
+
+SECRET_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,126}"
+"""No name of a secret can be taken for an option, a path or a pattern."""
 
 _VARIABLE: Final = re.compile(
     r"\$\{(?:(?:env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?"
-    r"|secret:(?P<secret>[A-Za-z0-9][A-Za-z0-9._-]*)"
+    rf"|secret:(?P<secret>{SECRET_NAME})"
     r"|(?P<other>[^}]*))\}"
 )
+
+
+_used = re.compile(rf"\$\{{secret:({SECRET_NAME})\}}").findall
+
+
+def names_in(*written: object) -> frozenset[str]:
+    """The secrets that parts of a manifest name."""
+    return frozenset(name for each in written for name in _used(repr(each)))
 
 
 def expander(
@@ -51,8 +62,8 @@ def expander(
             value = find_secret(secret)
             if value is None:
                 raise ConfigError(
-                    f"the secret {secret!r} is not set. Set the environment variable "
-                    f"{_secret_variable(secret)} where the hub starts."
+                    f"the secret {secret!r} is not set. Set it with `hub secrets set {secret}`, or set the "
+                    f"environment variable {secret_variable(secret)} where the hub starts."
                 )
             return value
         ways = "${NAME}, ${NAME:-default} or ${secret:NAME}"
@@ -63,7 +74,7 @@ def expander(
 
 def environment_secrets(environ: Mapping[str, str]) -> Callable[[str], str | None]:
     """Secrets kept as environment variables of the hub: `github-token` is `HUB_SECRET_GITHUB_TOKEN`."""
-    return lambda name: environ.get(_secret_variable(name))
+    return lambda name: environ.get(secret_variable(name))
 
 
 def _variable(name: str, default: str | None, value: str | None) -> str:
@@ -77,5 +88,6 @@ def _variable(name: str, default: str | None, value: str | None) -> str:
     return value
 
 
-def _secret_variable(name: str) -> str:
+def secret_variable(name: str) -> str:
+    """The variable of the hub's environment that may hold it."""
     return "HUB_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())

@@ -20,7 +20,6 @@ import anyio.lowlevel
 import httpx
 import httpx2
 import pytest
-import uvicorn
 from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.streamable_http import streamable_http_client
@@ -32,10 +31,10 @@ from hub.env import SystemEnv
 from hub.errors import UpstreamDown
 from hub.hub import Hub
 from hub.identity import Identities
-from hub.middleware.authorize import authorize
+from hub.middleware.authorize import Authorize
 from hub.model import Call, Json, Result
 from hub.policy import Grants, Rule
-from hub.server import Front, HttpApp
+from hub.server import Front, HttpApp, Wire
 from hub.sessions import Sessions
 from hub.settings import Settings
 from hub.store.db import Store
@@ -320,7 +319,7 @@ async def house(
         identities.replace(GRANTS)
         issued = {name: await identities.issue(name) for name in GRANTS}
         server, sessions = Server(), Sessions(store, env)
-        hub = Hub(env, chain.build([authorize], server), server.watch)
+        hub = Hub(env, chain.build([Authorize(env)], server), server.watch)
         listener = socket.create_server(("127.0.0.1", 0))
         it = House(
             hub,
@@ -346,36 +345,15 @@ async def house(
 
 
 @asynccontextmanager
-async def listening(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        loop="none",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Uvicorn(config)
+async def listening(app: HttpApp, listener: socket.socket) -> AsyncIterator[None]:
+    """What an application answers there, as the hub serves it, until left."""
+    wire = Wire(app)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, [listener])
+        tasks.start_soon(wire.serve, listener)
         try:
             yield
         finally:
-            server.should_exit = True
-            with anyio.move_on_after(5, shield=True):
-                await server.ended.wait()
+            wire.stop()
+            with anyio.move_on_after(1, shield=True):
+                await wire.ended.wait()
             tasks.cancel_scope.cancel()
-
-
-class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ended = anyio.Event()
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await self._serve(sockets)
-        finally:
-            self.ended.set()

@@ -19,6 +19,7 @@ from mcp.client.client import ConnectMode
 from mcp.client.streamable_http import streamable_http_client
 
 from hub.app import App, open_app
+from hub.env import Env
 from hub.home import Home
 from hub.identity import Identities
 from hub.model import Json
@@ -162,8 +163,10 @@ async def room(
     servers: Mapping[str, Json],
     *,
     question_seconds: float = 600.0,
-    agents: Mapping[str, Sequence[str]] = EVERYTHING,
+    agents: Mapping[str, Sequence[str | Json]] = EVERYTHING,
     seconds: float = SECONDS_MAX,
+    settings: Settings | None = None,
+    env: Env | None = None,
 ) -> AsyncIterator[Room]:
     """A hub that listens on a loopback port, once all its servers have been learnt.
 
@@ -179,7 +182,8 @@ async def room(
     for name, manifest in servers.items():
         (folder / f"{name}.yaml").write_text(json.dumps({"server": name, **manifest}))
     listener = socket.create_server(("127.0.0.1", 0))
-    async with open_app(Home.at(home), Settings()) as app:
+    settings = settings or Settings()
+    async with open_app(Home.at(home), settings, env) as app:
         front = Front(
             app.hub,
             app.identities,
@@ -191,7 +195,7 @@ async def room(
         )
         tokens = {name: (await app.identities.issue(name))[1] for name in agents}
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-        async with listening(HttpApp(front, Settings()), listener):
+        async with listening(HttpApp(front, settings), listener):
             with anyio.fail_after(seconds):
                 for upstream in app.fleet.upstreams.values():
                     while upstream.known is None:

@@ -5,14 +5,17 @@ The whole hub stands behind, in this process, without a socket on the agents' si
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Protocol
 
 import anyio
+import httptools
 
-from hub.server import Front, HttpApp, serve_stream
+from hub.server import Front, HttpApp, Wire, serve_stream
+from hub.server.wire_connection import Connection
 
 Era = Literal["modern", "legacy"]
 
@@ -47,11 +50,44 @@ def request(method: str, params: str, id: int = 1) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+class _Ends(asyncio.Transport):
+    """The client's end of a connection without a socket: what is written to it is parsed as an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parser = httptools.HttpResponseParser(self)
+        self.headers: dict[bytes, bytes] = {}
+        self.body: list[bytes] = []
+        self.whole = anyio.Event()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name] = value
+
+    def on_body(self, body: bytes) -> None:
+        self.body.append(body)
+
+    def on_message_complete(self) -> None:
+        self.whole.set()
+
+    def next(self) -> None:
+        self.headers, self.body, self.whole = {}, [], anyio.Event()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._parser.feed_data(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+
 class HttpAgent:
-    """Calls the ASGI application as a server would."""
+    """Sends the bytes of requests to a connection as the hub makes one, without a socket."""
 
     def __init__(self, app: HttpApp, token: str, era: Era) -> None:
-        self._app = app
+        wire = Wire(app)
+        wire.loop = asyncio.get_running_loop()
+        self._ends = _Ends()
+        self._connection = Connection(wire)
+        self._connection.connection_made(self._ends)
         self._era = era
         self._headers = {
             "host": "127.0.0.1",
@@ -60,6 +96,9 @@ class HttpAgent:
             "accept": "application/json, text/event-stream",
             "mcp-protocol-version": "2026-07-28" if era == "modern" else "2025-11-25",
         }
+
+    def close(self) -> None:
+        self._connection.connection_lost(None)
 
     async def open(self) -> None:
         """Shake hands, in the era that does."""
@@ -82,31 +121,14 @@ class HttpAgent:
         await self._post(json.dumps({"jsonrpc": "2.0", "method": method}).encode())
 
     async def _post(self, body: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/mcp",
-            "headers": [(name.encode(), value.encode()) for name, value in self._headers.items()],
-        }
-        asked = False
-        pieces: list[bytes] = []
-        headers: dict[bytes, bytes] = {}
-
-        async def receive() -> MutableMapping[str, Any]:
-            nonlocal asked
-            if asked:
-                await anyio.sleep_forever()
-            asked = True
-            return {"type": "http.request", "body": body}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                headers.update(message["headers"])
-            pieces.append(message.get("body", b""))
-
+        named = {**self._headers, "content-length": str(len(body))}
+        lines = [f"{name}: {value}\r\n".encode() for name, value in named.items()]
+        ends = self._ends
+        ends.next()
+        self._connection.data_received(b"".join([b"POST /mcp HTTP/1.1\r\n", *lines, b"\r\n", body]))
         with anyio.fail_after(SECONDS):
-            await self._app(scope, receive, send)
-        return b"".join(pieces), headers
+            await ends.whole.wait()
+        return b"".join(ends.body), ends.headers
 
 
 class PipeAgent:
@@ -150,8 +172,11 @@ async def raw_agent(
     """An agent that is connected."""
     if wire == "http":
         over_http = HttpAgent(app, token, era)
-        await over_http.open()
-        yield over_http
+        try:
+            await over_http.open()
+            yield over_http
+        finally:
+            over_http.close()
         return
     over_pipe = PipeAgent(era)
     async with anyio.create_task_group() as tasks:

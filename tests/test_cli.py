@@ -203,7 +203,7 @@ def test_agents_are_added_asked_about_and_removed(hub_here: Any, home: Path) -> 
 def test_tokens_are_issued_listed_rotated_and_revoked_without_a_hub(hub_here: Any, home: Path) -> None:
     first = hub_here(home, "agents", "token", "reader", "--json").json
     second = hub_here(home, "agents", "token", "reader", "--json").json
-    assert set(first) == {"agent", "token"} and first["token"] != second["token"]
+    assert set(first) == {"agent", "id", "token"} and first["token"] != second["token"]
     listed = hub_here(home, "agents", "token", "reader", "--list", "--json").json
     assert [token["revoked"] for token in listed] == [None, None]
     assert first["token"] not in json.dumps(listed)
@@ -214,6 +214,34 @@ def test_tokens_are_issued_listed_rotated_and_revoked_without_a_hub(hub_here: An
     listed = hub_here(home, "agents", "token", "reader", "--list", "--json").json
     assert [token["revoked"] is None for token in listed] == [True, False, False]
     assert hub_here(home, "agents", "token", "reader", "--rotate", "--list").code == 2
+
+
+def test_a_token_can_be_narrower_end_and_have_a_parent_without_a_hub(hub_here: Any, home: Path) -> None:
+    def token(*arguments: str) -> Done:
+        done: Done = hub_here(home, "agents", "token", "reader", "--json", *arguments)
+        return done
+
+    rule = "{use: desk__a, with: {x: {const: 1}}}"
+    first = token("--expires", "30d", "--may", "desk__*", "--may", rule, "--never", "desk__b", "--calls", "5")
+    child = token("--parent", first.json["id"], "--expires", "90d", "--calls", "9")
+    listed = {each["id"]: each for each in hub_here(home, "agents", "tokens", "reader", "--json").json}
+    above, below = listed[first.json["id"]], listed[child.json["id"]]
+    assert above["scope"] == {
+        "may": ["desk__*", {"use": "desk__a", "with": {"x": {"const": 1}}}],
+        "never": ["desk__b"],
+    }
+    assert (above["calls"], above["calls_made"], above["parent"]) == (5, 0, None)
+    assert (below["parent"], below["calls"], below["scope"]) == (above["id"], 5, {})
+    assert below["expires"] == above["expires"], "never later than its parent"
+    shown = hub_here(home, "agents", "tokens", "reader").out
+    assert "desk__a {...}" in shown and "!desk__b" in shown and "0/5" in shown
+    assert hub_here(home, "agents", "token", "reader", "--revoke", above["id"]).code == 0
+    listed = {each["id"]: each for each in hub_here(home, "agents", "tokens", "reader", "--json").json}
+    assert listed[below["id"]]["revoked"] is not None
+    assert token("--parent", above["id"]).code == 5
+    for wrong in (["--expires", "3y"], ["--expires", "0s"], ["--calls", "0"], ["--may", "{uses: x}"]):
+        assert token(*wrong).code == 2, wrong
+    assert token("--rotate", "--calls", "3").code == 2
 
 
 def test_a_client_s_configuration_has_a_token_only_where_one_is_kept(hub_here: Any, home: Path) -> None:

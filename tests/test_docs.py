@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,16 +27,19 @@ from hub.failure import EXIT_CODES
 from hub.manifest_shapes import (
     AgentShape,
     Annotations,
+    IdentifyShape,
     Limits,
     OverrideShape,
     RuleShape,
     ServerShape,
     Tools,
+    WhenShape,
 )
+from hub.quota_shape import QuotaShape
 from tests import documents, homes
 from tests.commands import environment
 from tests.documents import DOCUMENTS, Block, Console, blocks, plain, steps, tables
-from tests.homes import Running, install, make_home, need_node, running
+from tests.homes import Running, done, install, make_home, need_node, running
 from tests.sources import ROOT
 
 SERVERS = ("everything", "filesystem", "git", "notes", "time")
@@ -44,7 +48,10 @@ SHAPES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     # With the least that each needs.
     "ServerShape": (ServerShape, {"server": "tea", "connect": {}}),
     "AgentShape": (AgentShape, {"agent": "tea"}),
+    "IdentifyShape": (IdentifyShape, {"issuer": "x", "claims": {"sub": "x"}}),
     "RuleShape": (RuleShape, {"use": "*"}),
+    "QuotaShape": (QuotaShape, {}),
+    "WhenShape": (WhenShape, {"hours": "09:00-17:00"}),
     "Limits": (Limits, {}),
     "Tools": (Tools, {}),
     "OverrideShape": (OverrideShape, {}),
@@ -107,6 +114,8 @@ def test_every_command_prints_what_the_document_shows(file: Path, request: pytes
         return
     hub: Running = request.getfixturevalue("hub")
     console: Console = request.getfixturevalue("console")
+    if file.name == "permissions.md":
+        place(file, hub)
     for block in consoles:
         for step in steps(block):
             if step.command == "make run":
@@ -115,6 +124,21 @@ def test_every_command_prints_what_the_document_shows(file: Path, request: pytes
                 assert (Path(sys.executable).parent / "activate").is_file()
             else:
                 console.run(step)
+
+
+def place(file: Path, hub: Running) -> None:
+    """Make the manifests that a document shows those of the hub, which takes them up."""
+    shown = {re.match(r"(server|agent): (\S+)", block.text): block.text for block in blocks(file, "yaml")}
+    for found, text in shown.items():
+        assert found is not None
+        (hub.home / "manifests" / f"{found[2]}.yaml").write_text(text)
+    wanted = {found[2] for found in shown if found is not None and found[1] == "agent"}
+    end = time.monotonic() + 10
+    while not wanted <= {agent["name"] for agent in done(hub.home, "agents", "list", "--json").json}:
+        assert time.monotonic() < end
+    for found in shown:
+        if found is not None and found[1] == "server":
+            done(hub.home, "servers", "check", found[2])
 
 
 def check_make_run(shown: str, hub: Running) -> None:

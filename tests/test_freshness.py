@@ -136,7 +136,7 @@ def sight(*offers: Offer, agent: str = "me", may: str = "*") -> Sight:
     catalog = Catalog.build(offers, 1)
     grants = Grants("me.yaml", (Rule("may[0]", (may,), 1),))
     entries: dict[Kind, Any] = {
-        kind: tuple(e for e in catalog.entries[kind] if decide(grants, e.grant).allowed) for kind in KINDS
+        kind: tuple(e for e in catalog.entries[kind] if decide(grants, e).allowed) for kind in KINDS
     }
     return Sight(catalog, Agent(agent, grants), entries)
 

@@ -197,8 +197,7 @@ def started(home: Path) -> Iterator[Running]:
     try:
         yield hub
     finally:
-        if hub.process.poll() is None:
-            hub.end(signal.SIGKILL)
+        hub.end(signal.SIGKILL)
 
 
 def lost(home: Path, acknowledged: dict[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from connectors.package import Package
 from hub import manifest
-from hub.policy import decide
+from hub.policy import bare, decide
 from tests.manifests import TEA, WHOLE, problems
 
 
@@ -134,8 +134,8 @@ def test_an_agents_rules_know_their_lines(tmp_path: Path) -> None:
         ("may[2]", ("*://*",), 5),
     ]
     assert [(rule.id, rule.use, rule.line) for rule in grants.never] == [("never[0]", ("git__git_reset",), 7)]
-    assert decide(grants, "git__git_log").allowed
-    assert not decide(grants, "git__git_reset").allowed
+    assert decide(grants, bare("git__git_log")).allowed
+    assert not decide(grants, bare("git__git_reset")).allowed
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_an_agents_rules_know_their_lines(tmp_path: Path) -> None:
 )
 def test_an_agent_that_may_do_nothing_is_valid(text: str, tmp_path: Path) -> None:
     assert problems(tmp_path, text) == []
-    assert not decide(manifest.load(tmp_path).agents["me"].grants(), "a__b").allowed
+    assert not decide(manifest.load(tmp_path).agents["me"].grants(), bare("a__b")).allowed
 
 
 def test_naming_the_types_loads_neither_the_parser_nor_a_connector() -> None:

@@ -106,17 +106,36 @@ BAD: list[tuple[str, str, list[str]]] = [
      ["1: holds more than 20000 values or 32 levels. ..."]),
     ("too large", "# " + "x" * 300_000, ["1: is larger than 256 KiB. Split it into several files."]),
     ("agent's name", "agent: Me\nmay: []\n", ["1: agent: 'Me' is not an agent's name. ..."]),
-    ("use missing", "agent: me\nmay:\n  - {}\n", ["3: may[0].use: is missing. Add 'use: ...'."]),
+    ("a rule about nothing", "agent: me\nmay:\n  - {}\n",
+     ["3: may[0]: does not say what it is about. Add `use`, `server`, `tag` or `readOnly`."]),
     ("use empty", "agent: me\nmay:\n  - use: []\n", ["3: may[0].use: names nothing. Write a ..."]),
     ("empty pattern", "agent: me\nmay:\n  - use: ['']\n",
      ["3: may[0].use[0]: must have 1 to 1024 characters. '*' stands for everything."]),
     ("one pattern for a list", "agent: me\nmay: '*'\n", ["2: may: must be a list. Write [first, second]."]),
     ("allow for may", "agent: me\nallow: ['*']\n", ["2: allow: is not known here. ..."]),
-    *[(f"`{key}` in a rule", f"agent: me\nmay:\n  - use: '*'\n    {key}: {{}}\n",
-       [f"4: may[0].{key}: is not supported yet by this version, and without it more would be allowed ..."])
-      for key in ("with", "ask", "when", "limits", "only")],
-    ("an agent's limits", "agent: me\nmay: ['*']\nlimits: {calls: 1000/day}\n",
-     ["3: limits: is not supported yet by this version, and without it more would be allowed ..."]),
+    *[(f"with: {schema}", f"agent: me\nmay:\n  - use: '*'\n    with: {{path: {schema}}}\n",
+       [f"4: may[0].with.path: {said}"])
+      for schema, said in (
+          ("main", "must be a JSON Schema. ..."),
+          ("{}", "checks nothing. ..."),
+          ("{patern: a}", "'patern' is no keyword of a schema. Did you mean 'pattern'?"),
+          ("{pattern: '(?=a)b'}", 'pattern: "(?=a)b" cannot be used. Patterns have no look-around ...'),
+          ("{pattern: '(a)\\1'}", 'pattern: "(a)\\\\1" cannot be used. ...'),
+          ("{pattern: '(?i)a'}", "pattern: '(?' is not known to everybody. Write it without."),
+          ("{type: text}", "is no valid JSON Schema: ..."),
+          ("{$ref: 'http://x/y'}", "'$ref' is not used here. Write out what it refers to."),
+          ("{not: {format: path}}", "not: format path cannot stand there. ..."),
+          ("{format: filename}", "format 'filename' is not known. ..."),
+      )],
+    *[(f"when: {when}", f"agent: me\nmay:\n  - use: '*'\n    when: {when}\n", [f"4: may[0].when{said}"])
+      for when, said in (
+          ("{}", ": does not say when. Add `days`, `hours` or both."),
+          ("{days: someday}", ".days: 'someday' is no day. ..."),
+          ("{hours: 9-17}", ".hours: must be a time from and a time until. ..."),
+          ("{hours: '09:00-09:00'}", ".hours: must not be empty. ..."),
+          ("{days: mon, zone: Mars}", ".zone: 'Mars' is no time zone here. ..."),
+      )],
+    ("ask whom", "agent: me\nmay:\n  - use: '*'\n    ask: robot\n", ["4: may[0].ask: must be human."]),
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.policy import Decision, Grants, Rule, decide, matches
+from hub.policy import Decision, Grants, Rule, bare, decide, matches
 from hub.templates import stems_from
 
 CASES = 25_000
@@ -65,7 +65,7 @@ def test_decisions_agree_with_the_oracle_on_many_rules_and_targets() -> None:
     for _ in range(CASES):
         may, never = rules(4), rules(2)
         target = "".join(draw.choices(plain, k=draw.randint(1, 4)))
-        decision = decide(grants(may, never), target)
+        decision = decide(grants(may, never), bare(target))
         expected = oracle_allows(may, never, target)
         assert decision.allowed is expected, (may, never, target)
         if decision.rule is None:
@@ -94,21 +94,21 @@ def test_a_pattern_matches_exactly_what_its_definition_says(pattern: str, text: 
 @given(st.lists(st.tuples(short_text), max_size=4), short_text, short_text)
 def test_a_deny_wins_over_any_number_of_grants(may: list[tuple[str]], pattern: str, target: str) -> None:
     everything: list[tuple[str, ...]] = [*may, ("*",), (target,)]
-    decision = decide(grants(everything, [(pattern,)]), target)
+    decision = decide(grants(everything, [(pattern,)]), bare(target))
     assert decision.allowed is not oracle_matches(pattern, target)
 
 
 @given(st.lists(st.tuples(short_text), max_size=4), short_text)
 def test_nothing_is_allowed_that_no_rule_allows(never: list[tuple[str, ...]], target: str) -> None:
-    assert decide(grants([], never), target).allowed is False
-    assert decide(Grants("manifests/empty.yaml"), target) == Decision(False, None, None)
+    assert decide(grants([], never), bare(target)).allowed is False
+    assert decide(Grants("manifests/empty.yaml"), bare(target)) == Decision(False, None, None)
 
 
 def test_a_decision_names_the_first_rule_that_made_it() -> None:
     rules = grants([("time__*",), ("git__*", "git__git_log")], [("git__git_reset",)])
-    assert decide(rules, "git__git_log") == Decision(True, rules.may[1], "git__*")
-    assert decide(rules, "git__git_reset") == Decision(False, rules.never[0], "git__git_reset")
-    assert decide(rules, "files__read") == Decision(False, None, None)
+    assert decide(rules, bare("git__git_log")) == Decision(True, rules.may[1], "git__*")
+    assert decide(rules, bare("git__git_reset")) == Decision(False, rules.never[0], "git__git_reset")
+    assert decide(rules, bare("files__read")) == Decision(False, None, None)
 
 
 class CountedText(str):

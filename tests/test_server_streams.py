@@ -232,7 +232,8 @@ async def test_an_agent_has_a_bounded_number_of_streams(hub: House, http: httpx.
 
         async def listen(*, task_status: Any) -> None:
             async with http.stream("POST", hub.url, json=body, headers=headers_of(body)) as answer:
-                await anext(events(answer))
+                stream = events(answer)  # held: a generator that nobody holds closes its connection
+                await anext(stream)
                 task_status.started()
                 await anyio.sleep_forever()
 

@@ -33,7 +33,11 @@ def test_the_table_and_the_values_are_the_same_settings() -> None:
     for row in TABLE:
         wanted = getattr(Settings(), row.field)
         given: object = (
-            [] if row.default == "[]" else int(row.default) if row.default.isdigit() else row.default
+            {"[]": [], "{}": {}}[row.default]
+            if row.default in ("[]", "{}")
+            else int(row.default)
+            if row.default.isdigit()
+            else row.default
         )
         assert row.read(given) == wanted, row.key
         assert row.help.endswith(".")
@@ -124,7 +128,7 @@ def test_variables_are_filled_in_once_and_never_again(text: str, filled: str) ->
             "the variable NOPE is not set. Set it where the hub starts, or write a default: ${NOPE:-value}.",
         ),
         ("x ${POT} ${env:NOPE}", "the variable NOPE is not set."),
-        ("${secret:nope}", "the secret 'nope' is not set. Set the environment variable HUB_SECRET_NOPE"),
+        ("${secret:nope}", "the secret 'nope' is not set. Set it with `hub secrets set nope`"),
         ("${a b}", "'${a b}' names no variable. Write ${NAME}, ${NAME:-default} or ${secret:NAME}."),
         ("${}", "'${}' names no variable."),
         ("${POT-x}", "'${POT-x}' names no variable."),

@@ -12,7 +12,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hub.cli import agents, calls, entries, manifests, serve, servers, sessions, system, tools
+from hub.cli import (
+    agents,
+    approvals,
+    audit,
+    calls,
+    entries,
+    manifests,
+    secrets,
+    serve,
+    servers,
+    sessions,
+    system,
+    tools,
+)
 from hub.cli.options import HomeOption
 from hub.cli.output import print_failure
 from hub.failure import EXIT_CODES, Failure, failure_of
@@ -42,9 +55,12 @@ def application() -> typer.Typer:
         ("agents", agents.app),
         ("sessions", sessions.app),
         ("calls", calls.app),
+        ("approvals", approvals.app),
+        ("audit", audit.app),
+        ("secrets", secrets.app),
     ):
         app.add_typer(group, name=name)
-        if name != "calls":  # `hub call` is `hub tools call`
+        if name not in ("audit", "calls"):  # `hub call` is `hub tools call`
             app.add_typer(group, name=name.removesuffix("s"), hidden=True)
     system.add_to(app)
     app.command("ls", hidden=True)(servers.list_servers)

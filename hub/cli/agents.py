@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hub.cli.ask import ask
 from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
 from hub.cli.output import note, print_fields, print_json, print_names, print_table, print_text
+from hub.home import Home
 
 __all__ = ["app"]
 
@@ -81,19 +82,37 @@ def show(
 def can(
     agent: Annotated[str, typer.Argument(metavar="AGENT")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="A tool, prompt or resource: server__tool.")],
+    pairs: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The arguments of a very call.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether an agent may use something, and which rule says so. Exit code 0 is yes, 6 is no."""
-    decision = ask(home_at(home), "can", agent=agent, name=name)
+    decision = ask(home_at(home), "can", agent=agent, name=name, pairs=pairs or [])
     if as_json:
         print_json(decision)
     else:
         print_text(f"{'yes' if decision['allowed'] else 'no'}: {decision['why']}")
+        if len(decision["rules"]) > 1:
+            note(f"rules that hold together: {', '.join(decision['rules'])}")
+        if decision["change"]:
+            note(f"to allow it: {decision['change']}")
         if not decision["known"]:
             note(f"No server is known to offer {name!r}: the rules were asked about that very name.")
     if not decision["allowed"]:
         raise typer.Exit(6)
+
+
+@app.command()
+def limits(name: Name, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show what an agent has used of its limits, what is left, and when they begin anew (UTC)."""
+    rows = ask(home_at(home), "agent_limits", name=name)
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ["of", "limit", "most", "per", "used", "left", "anew"]
+        print_table(rows, columns, f"Nothing limits how much agent {name!r} may use.")
 
 
 @app.command()
@@ -105,19 +124,35 @@ def token(
         bool, typer.Option("--rotate", help="Make a new token, and revoke all others.")
     ] = False,
     revoke: Annotated[str | None, typer.Option("--revoke", metavar="ID", help="Revoke one token.")] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="List its tokens, without the tokens themselves.")
-    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="As `hub agents tokens NAME`.")] = False,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="DURATION", help="When it ends: '30d', '12h', '10m'.")
+    ] = None,
+    may: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--may", metavar="RULE", help="Only this, of what the agent may: 'git__*', or a rule as YAML."
+        ),
+    ] = None,
+    never: Annotated[
+        list[str] | None, typer.Option("--never", metavar="GLOB", help="Not this, of what the agent may.")
+    ] = None,
+    calls: Annotated[
+        int | None, typer.Option("--calls", metavar="N", min=1, help="How many calls it is good for.")
+    ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option("--parent", metavar="ID", help="A child of that token: never wider, and ends with it."),
+    ] = None,
 ) -> None:
     """Print a further token for an agent; or rotate, revoke or list its tokens."""
-    if rotate + listed + (revoke is not None) > 1:
-        raise typer.BadParameter("give only one of --rotate, --revoke and --list")
+    terms: dict[str, Any] = {"expires": expires, "may": may, "never": never, "calls": calls, "parent": parent}
+    terms = {key: value for key, value in terms.items() if value}
+    if rotate + listed + (revoke is not None) + bool(terms) > 1:
+        alone = "what a new token is good for alone, or " if terms else ""
+        raise typer.BadParameter(f"give {alone}only one of --rotate, --revoke and --list")
     if listed:
-        tokens = ask(home_at(home), "tokens", agent=name)
-        if as_json:
-            print_json(tokens)
-        else:
-            print_table(tokens, ["id", "created", "used", "revoked"], f"Agent {name!r} has no token.")
+        _print_tokens(home_at(home), name, as_json)
     elif revoke is not None:
         revoked = ask(home_at(home), "token_revoke", agent=name, id=revoke)
         if as_json:
@@ -125,7 +160,14 @@ def token(
         else:
             note(f"Revoked {revoke}.")
     else:
-        _print_token(ask(home_at(home), "token_rotate" if rotate else "token_issue", agent=name), as_json)
+        operation = "token_rotate" if rotate else "token_issue"
+        _print_token(ask(home_at(home), operation, agent=name, **terms), as_json)
+
+
+@app.command("tokens")
+def list_tokens(name: Name, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List an agent's tokens: how long, for what and for how much each is good. Never a token itself."""
+    _print_tokens(home_at(home), name, as_json)
 
 
 @app.command()
@@ -138,9 +180,39 @@ def remove(name: Name, home: HomeOption = None, as_json: JsonOption = False) -> 
         note(f"Removed {removed['file']}; its tokens are revoked.")
 
 
+def _print_tokens(home: Home, name: str, as_json: bool) -> None:
+    tokens = ask(home, "tokens", agent=name)
+    if as_json:
+        print_json(tokens)
+        return
+    for token in tokens:
+        if token["calls"] is not None:
+            token["calls"] = f"{token['calls_made']}/{token['calls']}"
+        may, never = token["scope"].get("may", []), token["scope"].get("never", [])
+        token["may"] = [*map(_rule_text, may), *(f"!{pattern}" for pattern in never)]
+        token["expires"] = "revoked" if token["revoked"] else _to_seconds(token["expires"])
+        token["created"], token["used"] = _to_seconds(token["created"]), _to_seconds(token["used"])
+    columns = ["id", "created", "used", "expires", "may", "calls", "parent"]
+    print_table(tokens, columns, f"Agent {name!r} has no token.")
+
+
+def _rule_text(rule: str | dict[str, Any]) -> str:
+    """A rule by what it is about; `--json` has all of it."""
+    if isinstance(rule, str):
+        return rule
+    use = rule.get("use", "*")
+    text = use if isinstance(use, str) else " ".join(use)
+    return text if rule.keys() == {"use"} else f"{text} {{...}}"
+
+
+def _to_seconds(moment: str | None) -> str | None:
+    """So that a row fits on a terminal."""
+    return None if moment is None else moment[:19] + "Z"
+
+
 def _print_token(made: dict[str, str], as_json: bool) -> None:
     if as_json:
-        print_json({"agent": made["agent"], "token": made["token"]})
+        print_json({key: made[key] for key in ("agent", "id", "token") if key in made})
     else:
         print_text(made["token"])
         note("This token is shown once; only its hash is kept.")

@@ -49,7 +49,7 @@ class Check:
         try:
             # An external `$ref` is not fetched: no retriever is given, and resolving fails.
             validator = jsonschema_rs.validator_for(
-                json.loads(encode(entry.definition["inputSchema"])), retriever=_refuse
+                json.loads(encode(entry.theirs["inputSchema"])), retriever=_refuse
             )
         except (ValueError, jsonschema_rs.ReferencingError):
             validator = None

@@ -18,6 +18,7 @@ from connectors.jsonrpc import encode
 from hub.env import Env
 from hub.errors import HubError, Refused, StoreError, UpstreamError
 from hub.model import Call, Handler, Json, Result
+from hub.redact import Redactor
 from hub.store.calls import Calls, Intent, Outcome, State
 
 __all__ = ["Record"]
@@ -28,20 +29,24 @@ _LATE_SECONDS: Final = 3.0
 
 
 class Record:
-    def __init__(self, calls: Calls, env: Env, record_bytes_max: int) -> None:
+    def __init__(
+        self, calls: Calls, env: Env, record_bytes_max: int, redactor: Redactor | None = None
+    ) -> None:
         """
         Args:
             record_bytes_max: How much of a call's params, and of its result, is kept. Of a longer
                 one its row says `{"truncated": true, "start": "..."}` with the first that many bytes.
+            redactor: Takes secrets out of what is kept; sizes are those before.
         """
         self._calls = calls
         self._env = env
         self._bytes_max = record_bytes_max
+        self._redactor = redactor or Redactor()
 
     async def __call__(self, call: Call, inner: Handler) -> Result:
         """Raises what `inner` raises, or `StoreError` if the call or its outcome cannot be written."""
         began = self._env.monotonic()
-        may_change = call.entry is not None and not call.entry.reads_only
+        may_change = call.entry is not None and not call.entry.reads_only and call.method != "tasks/get"
         intent = self._intent(call)
         if may_change:
             try:
@@ -55,7 +60,7 @@ class Record:
             raise StoreError(self._calls.trouble)
         try:
             result = await inner(call)
-            outcome = self._answered(result, self._since(began))
+            outcome = self._answered(call, result, self._since(began))
         except anyio.get_cancelled_exc_class():
             state: State = "unknown" if may_change else "cancelled"
             await self._record_late(intent, Outcome(state, "cancelled", duration_us=self._since(began)))
@@ -85,7 +90,7 @@ class Record:
     def _intent(self, call: Call) -> Intent:
         shortened, left_out = _shortened_arguments(_sayable(call.params), self._bytes_max)
         params, size = _text(shortened, self._bytes_max)
-        entry = call.entry
+        entry, redactor = call.entry, self._redactor
         return Intent(
             call.id,
             call.session,
@@ -93,16 +98,17 @@ class Record:
             call.agent.token,
             None if entry is None else entry.server,
             call.method,
-            call.name[:_NAME_LENGTH_MAX],
+            redactor.redact(call.name[:_NAME_LENGTH_MAX]),
             None if entry is None else entry.own,
-            params,
+            redactor.redact(params, redactor.marked(entry)),
             size + left_out,
             int(self._env.now() * 1000),
         )
 
-    def _answered(self, result: Result, duration_us: int) -> Outcome:
+    def _answered(self, call: Call, result: Result, duration_us: int) -> Outcome:
         shortened, left_out = _shortened(result, self._bytes_max)
         text, size = _text(shortened, self._bytes_max)
+        text = self._redactor.redact(text, self._redactor.marked(call.entry))
         state: State = "done"
         kind = None
         if result.get("isError") is True:
@@ -124,7 +130,8 @@ class Record:
             kind = "internal"
         reason = error.reason if isinstance(error, HubError) else None
         text, _ = _text(_said(error), self._bytes_max)
-        return Outcome(state, kind, reason, rule, error=text, duration_us=duration_us)
+        said = self._redactor.redact(text)
+        return Outcome(state, kind, reason, rule, error=said, duration_us=duration_us)
 
     def _since(self, began: float) -> int:
         return round((self._env.monotonic() - began) * 1e6)

@@ -7,9 +7,11 @@ Source: SEP-2663, the extension `io.modelcontextprotocol/tasks`.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from connectors.base import RemoteError
+from hub.approval_tasks import own_id
 from hub.errors import NotFound, UpstreamFailed
 from hub.model import Call, Handler, Json, Result
 from hub.tasks import TASK_METHODS, TaskIds, with_ids
@@ -18,8 +20,13 @@ __all__ = ["Tasks"]
 
 
 class Tasks:
-    def __init__(self, ids: TaskIds) -> None:
+    def __init__(self, ids: TaskIds, own: Callable[[Call, str], Awaitable[Result]]) -> None:
+        """
+        Args:
+            own: Answers for a task of the hub's own.
+        """
         self._ids = ids
+        self._own = own
 
     async def __call__(self, call: Call, inner: Handler) -> Result:
         if call.method in TASK_METHODS:
@@ -39,6 +46,10 @@ class Tasks:
         task = self._ids.open(call.agent.name, given)
         if task is None:
             raise NotFound(f"Unknown task: {given}")
+
+        approval = own_id(task.own)
+        if approval is not None:
+            return await self._own(call, approval)
 
         def renamed(id: str) -> str:
             assert call.entry is not None

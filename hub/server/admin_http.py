@@ -92,10 +92,13 @@ async def _prepare(
         arguments = jsonrpc.parse(body or b"{}", _BUDGET)
     except jsonrpc.Malformed as error:
         raise Failure("usage", error.message) from None
-    if type(arguments) is not dict or "progress" in arguments:
+    if type(arguments) is not dict or "progress" in arguments or "peer" in arguments:
         raise Failure("usage", "The body is a JSON object of the operation's arguments.")
     if name in Admin.TELLING:
         arguments["progress"] = progress
+    if name in Admin.SIGNED:
+        # Who it is, the operating system says; what the request says of that counts for nothing.
+        arguments["peer"] = scope["client"][0]
     try:
         return operation(**arguments)
     except ValidationError as error:

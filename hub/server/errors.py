@@ -11,10 +11,21 @@ from typing import Any, Final
 
 from connectors.base import Json, RemoteError
 from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Malformed
-from hub.errors import HubError, InvalidParams, NotFound, Unauthorized, UpstreamError
+from hub.approvals import as_result
+from hub.errors import (
+    Denied,
+    HubError,
+    InvalidParams,
+    NotFound,
+    OverLimit,
+    Unapproved,
+    Unauthorized,
+    UpstreamError,
+)
+from hub.model import Result
 from hub.tasks import TASK_METHODS
 
-__all__ = ["RESOURCE_NOT_FOUND", "Fault", "fault_of"]
+__all__ = ["RESOURCE_NOT_FOUND", "Fault", "fault_of", "refusal"]
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +69,36 @@ def fault_of(error: Exception, *, modern: bool, method: str = "", params: Json |
         return _unknown(error, method, params or {}, modern)
     if isinstance(error, InvalidParams):
         return Fault(INVALID_PARAMS, str(error))
+    if isinstance(error, Denied):
+        return Fault(INVALID_PARAMS, str(error), {"reason": error.reason})
     if isinstance(error, Unauthorized):
         return Fault(INVALID_REQUEST, "Unauthorized")
     if isinstance(error, HubError):
         data: Json = {"reason": error.reason}
+        if isinstance(error, OverLimit):
+            return Fault(INTERNAL_ERROR, str(error), {**data, **_when(error)})
+        if isinstance(error, Unapproved):
+            return Fault(INTERNAL_ERROR, str(error), {**data, **(error.about or {})})
         if isinstance(error, UpstreamError) and error.retry_seconds is not None:
             data["retry_after_seconds"] = error.retry_seconds
         return Fault(INTERNAL_ERROR, str(error), data)
     log.exception("a request failed in a way that nobody foresaw", exc_info=error)
     return Fault(INTERNAL_ERROR, "Internal error")
+
+
+def refusal(error: OverLimit | Denied | Unapproved) -> Result:
+    """The same as a tool's own failure: of an error, many clients tell their model only that it was one."""
+    text = [{"type": "text", "text": str(error)}]
+    if isinstance(error, Unapproved):
+        return as_result(error)
+    if isinstance(error, Denied):
+        return {"content": text, "isError": True}
+    about = {"hub/limits": {"reason": error.reason, **_when(error)}}
+    return {"content": text, "isError": True, "_meta": about}
+
+
+def _when(error: OverLimit) -> Json:
+    return {**error.told, "retry_after_seconds": round(error.retry_seconds, 3)}
 
 
 def _of_remote(error: RemoteError, modern: bool) -> Fault:

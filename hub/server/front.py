@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
-from hub.errors import NotFound
 from hub.hub import Hub
 from hub.identity import Identities
 from hub.model import Agent, Json
@@ -68,13 +66,7 @@ class Front:
 
     def current(self, agent: Agent) -> Agent | None:
         """The same agent with the grants of now; `None` once its token is revoked or it is removed."""
-        if self.identities.valid(agent):
-            return agent
-        try:
-            now = replace(self.identities.local(agent.name), token=agent.token)
-        except NotFound:
-            return None
-        return now if self.identities.valid(now) else None
+        return self.identities.current(agent)
 
     def close(self) -> None:
         """End all open streams gracefully, and all that are still to be opened.

@@ -1,6 +1,6 @@
 """The headers of a request: who may be asking from where, and whether they say what the body says.
 
-Works on the lower-cased name and raw value pairs that an ASGI server gives.
+Works on the pairs of lower-cased name and raw value that the wire gives.
 
 Source: specification 2026-07-28, basic/transports/streamable-http, "Security & Endpoint",
 "Request Metadata", "Server Validation"; SEP-2663, "Routing Headers"; RFC 9110.
@@ -19,7 +19,7 @@ from connectors.mirror import Mirrored, at, is_whole
 from hub.model import Json
 from hub.server.errors import Fault
 
-__all__ = ["Allowed", "accepts", "check_mirrored", "check_routing", "gather", "prefers_stream", "text"]
+__all__ = ["Allowed", "Facts", "check_mirrored", "check_routing", "text"]
 
 Headers = Mapping[bytes, bytes]
 
@@ -138,7 +138,31 @@ def _is_loopback(name: str) -> bool:
         return False
 
 
-def check_routing(headers: Headers, version: Any, method: str, params: Json) -> None:
+class Facts:
+    """What the headers of a request say by themselves, found out once for equal heads: it takes 3 us.
+
+    Who asks, and whether from a place that may, is not among it: `admission` says so, anew each time.
+    """
+
+    __slots__ = (
+        "headers", "is_json", "method", "name", "prefers_stream", "repeated",
+        "session", "takes_json", "takes_stream", "version",
+    )  # fmt: skip
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self.headers = headers = gather(pairs)
+        self.repeated = frozenset(headers.get(REPEATED, b"").split(b",")) - {b""}
+        self.version = text(headers, b"mcp-protocol-version")
+        self.method = text(headers, b"mcp-method")
+        self.name = text(headers, b"mcp-name")
+        self.session = text(headers, b"mcp-session-id")
+        kind = headers.get(b"content-type", b"").partition(b";")[0]
+        self.is_json = kind.strip(b" \t").lower() == b"application/json"
+        self.takes_json, self.takes_stream = accepts(headers)
+        self.prefers_stream = prefers_stream(headers)
+
+
+def check_routing(facts: Facts, version: Any, method: str, params: Json) -> None:
     """Whether the headers of a modern request say what its body says.
 
     Args:
@@ -147,19 +171,17 @@ def check_routing(headers: Headers, version: Any, method: str, params: Json) -> 
     Raises:
         Fault: -32020.
     """
-    repeated = headers.get(REPEATED)
-    if repeated is not None:
-        for name in repeated.split(b","):
-            if name in _ROUTING:
-                raise Fault(HEADER_MISMATCH, f"Header mismatch: {name.decode()} came more than once")
-    if text(headers, b"mcp-protocol-version") != version:
-        raise _mismatch("MCP-Protocol-Version", text(headers, b"mcp-protocol-version"), "_meta")
-    if text(headers, b"mcp-method") != method:
-        raise _mismatch("Mcp-Method", text(headers, b"mcp-method"), "method")
+    if facts.repeated:
+        for name in sorted(facts.repeated & _ROUTING):
+            raise Fault(HEADER_MISMATCH, f"Header mismatch: {name.decode()} came more than once")
+    if facts.version != version:
+        raise _mismatch("MCP-Protocol-Version", facts.version, "_meta")
+    if facts.method != method:
+        raise _mismatch("Mcp-Method", facts.method, "method")
     key = NAMED.get(method)
     if key is None or params.get(key) is None:
         return
-    said = text(headers, b"mcp-name")
+    said = facts.name
     if said is None or _decoded("Mcp-Name", said) != params[key]:
         raise _mismatch("Mcp-Name", said, f"params.{key}")
 
@@ -181,18 +203,17 @@ def _decoded(name: str, said: str) -> str:
         raise Fault(HEADER_MISMATCH, f"Header mismatch: {name}: {error}") from None
 
 
-def check_mirrored(headers: Headers, wanted: Iterable[Mirrored], arguments: Json) -> None:
+def check_mirrored(facts: Facts, wanted: Iterable[Mirrored], arguments: Json) -> None:
     """Whether each `Mcp-Param-*` header says what the arguments say.
 
     Raises:
         Fault: -32020.
     """
-    repeated = headers.get(REPEATED, b"").split(b",")
     for one in wanted:
         name = one.header.encode()
-        if name in repeated:
+        if name in facts.repeated:
             raise Fault(HEADER_MISMATCH, f"Header mismatch: {one.header} came more than once")
-        said, value = text(headers, name), at(arguments, one.path)
+        said, value = text(facts.headers, name), at(arguments, one.path)
         if value is None and said is None:
             continue
         where = "params.arguments." + ".".join(one.path)

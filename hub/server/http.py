@@ -1,4 +1,4 @@
-"""The hub over HTTP: `/mcp` in both eras, `/health`, `/ready`, and nothing else. Plain ASGI.
+"""The hub over HTTP: `/mcp` in both eras, `/health`, `/ready`, and nothing else.
 
 A modern request is judged by its own headers and `_meta`; a legacy one by the session that its
 `Mcp-Session-Id` names. A call that nothing is said of while it runs is answered as one JSON
@@ -10,27 +10,21 @@ Source: specification 2026-07-28 and 2025-11-25, basic/transports (Streamable HT
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
 from connectors.base import LEGACY_VERSIONS, MODERN_VERSIONS
 from connectors.jsonrpc import HEADER_MISMATCH, Budget, Malformed, classify, encode, parse
 from connectors.mirror import BadMark, Mirrored, mirrored
-from hub.errors import Unauthorized
 from hub.model import Agent, Json
 from hub.policy import decide
+from hub.server.admission import Admission, AdmissionSettings
 from hub.server.era import Caller, declared, read_envelope, said_version, unsupported
 from hub.server.errors import Fault, fault_of
 from hub.server.front import STREAMS_MAX, VALUES_MAX, Front
 from hub.server.headers import (
-    REPEATED,
-    Allowed,
-    Headers,
-    accepts,
+    Facts,
     check_mirrored,
     check_routing,
-    gather,
-    prefers_stream,
     text,
 )
 from hub.server.listening import SUBSCRIBING, agree, honoured
@@ -40,165 +34,140 @@ from hub.server.replies import (
     Rejection,
     not_allowed,
     refused,
-    send_empty,
     send_end,
-    send_json,
     too_many_streams,
-    unauthorized,
 )
 from hub.server.resumption import ResumableStream, serve_lost, serve_rest, serve_voice
-from hub.server.running import Receive, Work
-from hub.server.streams import EventStream, Outbox, Send, serve_call, serve_watch
+from hub.server.running import Work
+from hub.server.streams import EventStream, Outbox, serve_call, serve_watch
+from hub.server.wire_request import BrokenBody, Gone, Request, TooLarge
 from hub.sessions import Session
 
 __all__ = ["HttpApp", "HttpSettings"]
 
-Scope = MutableMapping[str, Any]
-
 _SESSION_ID_MAX: Final = 256
 
 
-class HttpSettings(Protocol):
-    @property
-    def allowed_hosts(self) -> Sequence[str]: ...
-    @property
-    def allowed_origins(self) -> Sequence[str]: ...
+class HttpSettings(AdmissionSettings, Protocol):
     @property
     def message_bytes_max(self) -> int: ...
 
 
-class _Gone(Exception):
-    """The client left before it had said all."""
+class _Asked:
+    """One HTTP request to `/mcp` from an agent that is known, and what is done for it."""
 
+    __slots__ = ("facts", "request", "work")
 
-class _Request:
-    """One HTTP request to `/mcp` from an agent that is known, and how to answer it."""
-
-    __slots__ = ("headers", "receive", "send", "takes_stream", "work")
-
-    def __init__(self, headers: Headers, receive: Receive, send: Send, work: Work) -> None:
-        self.headers = headers
-        self.receive = receive
-        self.send = send
+    def __init__(self, request: Request, facts: Facts, work: Work) -> None:
+        self.request = request
+        self.facts = facts
         self.work = work
-        self.takes_stream = True
 
 
 class HttpApp:
-    """The ASGI application for the agents' port. A foreign `Host` or `Origin` is answered 403."""
+    """What answers on the agents' port. A foreign `Host` or `Origin` is answered 403."""
 
     def __init__(self, front: Front, settings: HttpSettings) -> None:
         self._front = front
-        self._allowed = Allowed(settings.allowed_hosts, settings.allowed_origins)
+        self._admission = Admission(front.identities, settings)
         self._budget = Budget(settings.message_bytes_max, VALUES_MAX)
         self._mirrored: dict[str, tuple[Mirrored, ...]] = {}
         self._mirrored_of: Any = None
         """The catalog whose tools `_mirrored` knows."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
+    async def __call__(self, request: Request) -> None:
         try:
-            if scope["path"] == "/mcp":
-                await self._mcp(scope, receive, send)
+            if request.head.path == "/mcp":
+                await self._mcp(request)
             else:
-                await self._elsewhere(scope["path"], scope["method"], send)
+                self._elsewhere(request)
         except Rejection as rejection:
-            await rejection.send(send)
+            rejection.send(request)
 
-    async def _elsewhere(self, path: str, method: str, send: Send) -> None:
-        if path not in ("/health", "/ready"):
+    def _elsewhere(self, request: Request) -> None:
+        path, method = request.head.path, request.head.method
+        document = self._admission.documents.get(path)
+        if path not in ("/health", "/ready") and document is None:
             raise refused(404, "Not found: the MCP endpoint is /mcp")
         if method not in ("GET", "HEAD"):
             raise not_allowed("GET", "HEAD")
-        if path == "/health":
-            await send_json(send, 200, b'{"status":"ok"}')
+        if document is not None:
+            request.answer(200, document)
+        elif path == "/health":
+            request.answer(200, b'{"status":"ok"}')
         else:
             is_ready, counts = self._front.ready()
-            await send_json(send, 200 if is_ready else 503, encode(counts))
+            request.answer(200 if is_ready else 503, encode(counts))
 
-    async def _mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = gather(scope["headers"])
-        agent, method = self._admit(headers), scope["method"]
+    async def _mcp(self, request: Request) -> None:
+        head = request.head
+        facts: Facts | None = head.facts
+        if facts is None:
+            facts = head.facts = Facts(head.pairs)
+        agent = self._admission.admit(facts.headers) or await self._admission.prove(facts.headers)
+        method = head.method
         if method not in ("POST", "GET", "DELETE"):
             raise not_allowed("POST", "GET", "DELETE")
         work = self._front.running.add(agent)
-        request = _Request(headers, receive, send, work)
+        asked = _Asked(request, facts, work)
         try:
             if method == "POST":
-                await self._post(request)
+                await self._post(asked)
             elif method == "GET":
-                await self._get(request)
+                await self._get(asked)
             else:
-                await self._delete(request)
-        except _Gone:
+                await self._delete(asked)
+        except Gone:
             return
         except asyncio.CancelledError:
             if not work.ended():
                 raise
-            await send_end(send, work)
+            send_end(request, work)
         finally:
             self._front.running.discard(work)
 
-    def _admit(self, headers: Headers) -> Agent:
-        """Who asks. Raises `Rejection`: 403, 400, 401."""
-        if not self._allowed.host(headers.get(b"host")):
-            raise refused(403, "Forbidden: this Host is not served here")
-        origin = headers.get(b"origin")
-        if origin is not None and not self._allowed.origin(origin):
-            raise refused(403, "Forbidden: this Origin may not ask here")
-        repeated = headers.get(REPEATED)
-        if repeated is not None:
-            for name in (b"host", b"origin", b"authorization", b"mcp-session-id", b"content-type"):
-                if name in repeated.split(b","):
-                    raise refused(400, f"Invalid request: {name.decode()} came more than once")
-        try:
-            return self._front.identities.identify(text(headers, b"authorization"))
-        except Unauthorized:
-            raise unauthorized() from None
-
-    async def _post(self, request: _Request) -> None:
-        message, kind = await _message(request, self._budget)
+    async def _post(self, asked: _Asked) -> None:
+        message, kind = await _message(asked, self._budget)
         id = message["id"] if kind == "request" else None
-        version = text(request.headers, b"mcp-protocol-version")
+        version = asked.facts.version
         try:
             if version in MODERN_VERSIONS:
-                await self._modern(request, message, kind)
+                await self._modern(asked, message, kind)
             else:
                 _check_legacy(version, message)
-                await self._legacy(request, message, kind)
+                await self._legacy(asked, message, kind)
         except Rejection as rejection:
             rejection.id = id
             raise
         except Fault as fault:
             raise Rejection(400, fault, id) from None
         except Exception as error:
-            if request.work.started:
+            if asked.request.started:
                 raise
             raise Rejection(200, fault_of(error, modern=version in MODERN_VERSIONS), id) from None
 
-    async def _modern(self, request: _Request, message: Json, kind: str) -> None:
+    async def _modern(self, asked: _Asked, message: Json, kind: str) -> None:
         if kind == "response":
             raise refused(400, "Invalid request: clients send no responses")
         if kind == "notification":
             # None means anything in this era over HTTP: to cancel, a client closes its stream.
-            await send_empty(request.send, 202)
+            asked.request.answer(202)
             return
-        method, params, work = message["method"], message.get("params") or {}, request.work
+        method, params, work = message["method"], message.get("params") or {}, asked.work
         envelope = read_envelope(params)
-        check_routing(request.headers, envelope.version, method, params)
+        check_routing(asked.facts, envelope.version, method, params)
         if method == "tools/call":
-            self._check_mirrored(request.headers, work.agent, params)
-        # Whatever takes long enough is watched: a client that is gone has cancelled.
-        work.receive = request.receive
+            self._check_mirrored(asked.facts, work.agent, params)
+        # A client that is gone has cancelled.
+        asked.request.on_gone(work.gone)
         caller = Caller(work.agent, True, envelope.client, envelope.capabilities, None, envelope.log_level)
         if method == "subscriptions/listen":
-            await self._listen(request, caller, message["id"], params)
+            await self._listen(asked, caller, message["id"], params)
             return
-        await self._respond(request, caller, message["id"], method, params)
+        await self._respond(asked, caller, message["id"], method, params)
 
-    async def _legacy(self, request: _Request, message: Json, kind: str) -> None:
-        method, params, work = message.get("method"), message.get("params") or {}, request.work
+    async def _legacy(self, asked: _Asked, message: Json, kind: str) -> None:
+        method, params, work = message.get("method"), message.get("params") or {}, asked.work
         if kind == "request" and method == "initialize":
             try:
                 session, result = await initialize(self._front, work.agent, "legacy", params)
@@ -206,9 +175,9 @@ class HttpApp:
                 raise Rejection(200, fault) from None
             self._front.voices.open(session, work.agent)
             named = (b"mcp-session-id", session.id.encode())
-            await send_json(request.send, 200, answer(message["id"], result), named)
+            asked.request.answer(200, answer(message["id"], result), named)
             return
-        session = await self._session(request)
+        session = await self._session(asked)
         self._front.voices.heard(session.id)
         if kind == "request":
             # Its connection's end is no cancellation in this era: `notifications/cancelled` is.
@@ -217,7 +186,7 @@ class HttpApp:
             caller = Caller(work.agent, False, session.client, capabilities, session, session.log_level)
             if method in SUBSCRIBING:
                 caller.watch = self._front.voices.of(session, work.agent).watch
-            await self._respond(request, caller, message["id"], message["method"], params)
+            await self._respond(asked, caller, message["id"], message["method"], params)
             return
         if kind == "response":
             self._front.questions.answer(session.id, message)
@@ -226,17 +195,18 @@ class HttpApp:
             # A number that only equals the id is not the id: 1.0 is not 1.
             if type(cancelled) is int or type(cancelled) is str:
                 self._front.running.cancel((session.id, cancelled))
-        await send_empty(request.send, 202)
+        asked.request.answer(202)
 
-    async def _respond(
-        self, request: _Request, caller: Caller, id: int | str, method: str, params: Json
-    ) -> None:
-        front, work = self._front, request.work
-        mute = silenced(caller, method, params) if request.takes_stream else None
-        stream = EventStream(request.send, work)
-        if caller.session is not None and not caller.modern:
-            stream = ResumableStream(request.send, work, front.lines, caller.session, id)
-        if mute is not None:
+    async def _respond(self, asked: _Asked, caller: Caller, id: int | str, method: str, params: Json) -> None:
+        front, request, facts = self._front, asked.request, asked.facts
+        mute = silenced(caller, method, params) if facts.takes_stream else None
+        stream: EventStream | None = None
+        if mute is not None or facts.prefers_stream:
+            if caller.session is not None and not caller.modern:
+                stream = ResumableStream(request, asked.work, front.lines, caller.session, id)
+            else:
+                stream = EventStream(request, asked.work)
+        if mute is not None and stream is not None:
             outbox = Outbox(mute)
             if not caller.modern:
                 caller.back = outbox.back
@@ -250,16 +220,14 @@ class HttpApp:
         else:
             outcome = await respond(front, caller, id, method, params)
         code, answered = outcome
-        if not code and request.takes_stream and prefers_stream(request.headers):
+        if not code and stream is not None and facts.prefers_stream:
             await stream.start()
             await stream.say([answered], last=True)
             return
-        work.waits_for_peer(True)
-        work.started = True
         status = MODERN_STATUS.get(code, 200) if code and caller.modern else 200
-        await send_json(request.send, status, answered)
+        request.answer(status, answered)
 
-    def _check_mirrored(self, headers: Headers, agent: Agent, params: Json) -> None:
+    def _check_mirrored(self, facts: Facts, agent: Agent, params: Json) -> None:
         """Whether `Mcp-Param-*` headers say what the arguments say; tells nothing of tools not granted."""
         name, arguments, catalog = params.get("name"), params.get("arguments"), self._front.hub.catalog
         entry = catalog.find("tool", name) if type(name) is str else None
@@ -275,47 +243,47 @@ class HttpApp:
                 # Clients that keep to the rules do not use it over HTTP; nothing is asked of the others.
                 wanted = ()
             self._mirrored[entry.name] = wanted
-        if wanted and decide(agent.grants, entry.grant).allowed:
-            check_mirrored(headers, wanted, arguments if type(arguments) is dict else {})
+        if wanted and decide(agent.grants, entry).allowed:
+            check_mirrored(facts, wanted, arguments if type(arguments) is dict else {})
 
-    async def _session(self, request: _Request) -> Session:
+    async def _session(self, asked: _Asked) -> Session:
         """The session that a legacy request names. Another agent's is as unknown as none."""
-        name = text(request.headers, b"mcp-session-id")
+        name = asked.facts.session
         if name is None:
             raise refused(400, "Invalid request: Mcp-Session-Id is missing; initialize first")
         session = None
         if len(name) <= _SESSION_ID_MAX:
-            session = await self._front.sessions.get(name, request.work.agent)
+            session = await self._front.sessions.get(name, asked.work.agent)
         if session is None:
             raise refused(404, "Session not found: initialize again")
         return session
 
-    async def _listen(self, request: _Request, caller: Caller, id: int | str, params: Json) -> None:
-        if not request.takes_stream:
+    async def _listen(self, asked: _Asked, caller: Caller, id: int | str, params: Json) -> None:
+        if not asked.facts.takes_stream:
             raise refused(406, "Accept must allow text/event-stream")
-        changes, work, wanted = self._front.changes, request.work, honoured(params)
+        changes, work, wanted = self._front.changes, asked.work, honoured(params)
         if changes.streams(work.agent) >= STREAMS_MAX:
             raise too_many_streams(STREAMS_MAX)
         with changes.connected(work.agent), changes.watch(work.agent, wanted.methods) as watch:
             agreed = await agree(self._front, caller, watch, wanted)
-            await serve_watch(EventStream(request.send, work), watch, id, agreed)
+            await serve_watch(EventStream(asked.request, work), watch, id, agreed)
 
-    async def _get(self, request: _Request) -> None:
+    async def _get(self, asked: _Asked) -> None:
         """A legacy session's own stream, or the rest of any of its streams."""
-        _check_has_sessions(request.headers)
-        if not accepts(request.headers)[1]:
+        _check_has_sessions(asked.facts)
+        if not asked.facts.takes_stream:
             raise refused(406, "Accept must allow text/event-stream")
-        front, work = self._front, request.work
-        session = await self._session(request)
-        last_event_id = text(request.headers, b"last-event-id")
+        front, work = self._front, asked.work
+        session = await self._session(asked)
+        last_event_id = text(asked.facts.headers, b"last-event-id")
         resumed = front.lines.find(last_event_id, session.id) if last_event_id else None
         if last_event_id and resumed is None:
             raise refused(400, "Invalid request: Last-Event-ID is none that this server gave")
         if front.changes.streams(work.agent) >= STREAMS_MAX:
             raise too_many_streams(STREAMS_MAX)
         work.waits_for_peer(False)
-        work.receive = request.receive
-        stream = EventStream(request.send, work)
+        asked.request.on_gone(work.gone)
+        stream = EventStream(asked.request, work)
         with front.changes.connected(work.agent):
             line = None if resumed is None else resumed.line
             if resumed is not None and line is None and resumed.request is not None:
@@ -328,57 +296,34 @@ class HttpApp:
                 line = line or front.lines.open(session.id, None)
                 await serve_voice(stream, voice, session, line, number)
 
-    async def _delete(self, request: _Request) -> None:
-        _check_has_sessions(request.headers)
-        session = await self._session(request)
+    async def _delete(self, asked: _Asked) -> None:
+        _check_has_sessions(asked.facts)
+        session = await self._session(asked)
         await self._front.sessions.close(session)
         self._front.questions.end(session.id)
         self._front.voices.close(session.id)
-        await send_empty(request.send, 204)
+        asked.request.answer(204)
 
 
-async def _message(request: _Request, budget: Budget) -> tuple[Json, str]:
+async def _message(asked: _Asked, budget: Budget) -> tuple[Json, str]:
     """What was posted, and its kind. Raises `Rejection`: 415, 406, 413, 400."""
-    headers = request.headers
-    content_type = headers.get(b"content-type", b"")
-    if (
-        content_type != b"application/json"
-        and content_type.partition(b";")[0].strip(b" \t").lower() != b"application/json"
-    ):
+    if not asked.facts.is_json:
         raise refused(415, "Content-Type must be application/json")
-    takes_json, request.takes_stream = accepts(headers)
-    if not takes_json:
+    if not asked.facts.takes_json:
         raise refused(406, "Accept must allow application/json and text/event-stream")
-    body = await _body(headers, request.receive, budget.bytes_max)
-    request.work.waits_for_peer(False)
+    try:
+        body = await asked.request.body(budget.bytes_max)
+    except TooLarge:
+        message = f"Request too large: at most {budget.bytes_max} bytes (the hub's setting `message`)"
+        raise refused(413, message) from None
+    except BrokenBody as error:
+        raise refused(400, str(error)) from None
+    asked.work.waits_for_peer(False)
     try:
         message = parse(body, budget)
         return message, classify(message)
     except Malformed as error:
         raise Rejection(400, Fault(error.code, error.message), error.id) from None
-
-
-async def _body(headers: Headers, receive: Receive, bytes_max: int) -> bytes:
-    declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and (len(declared) > 18 or int(declared) > bytes_max):
-        raise _too_large(bytes_max)
-    chunks, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise _Gone
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > bytes_max:
-            raise _too_large(bytes_max)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large(bytes_max: int) -> Rejection:
-    message = f"Request too large: at most {bytes_max} bytes (the hub's setting `message`)"
-    return refused(413, message)
 
 
 def _check_legacy(version: str | None, message: Json) -> None:
@@ -391,8 +336,8 @@ def _check_legacy(version: str | None, message: Json) -> None:
         raise unsupported(version)
 
 
-def _check_has_sessions(headers: Headers) -> None:
+def _check_has_sessions(facts: Facts) -> None:
     """Whether the request is of an era that has GET and DELETE."""
-    version = text(headers, b"mcp-protocol-version")
-    if version not in LEGACY_VERSIONS and (version is not None or b"mcp-session-id" not in headers):
+    version = facts.version
+    if version not in LEGACY_VERSIONS and (version is not None or facts.session is None):
         raise not_allowed("POST")

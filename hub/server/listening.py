@@ -140,7 +140,7 @@ def unsubscribe(front: Front, caller: Caller, params: Json) -> None:
     watch, uri = _session_watch(caller), _uri(params)
     if not watch.resources.remove(uri):
         call = _reading(front, caller, _session(caller), uri)
-        if call.entry is None or not decide(call.agent.grants, call.entry.grant).allowed:
+        if call.entry is None or not decide(call.agent.grants, call.entry).allowed:
             raise NotFound(f"Unknown resource: {uri}")
 
 

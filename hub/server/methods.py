@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, encode
+from hub.errors import Denied, OverLimit, Unapproved
 from hub.hub import METHOD_KINDS
 from hub.model import Agent, Json, Notify, Result
 from hub.server.era import (
@@ -21,7 +22,7 @@ from hub.server.era import (
     legacy_version,
     shaped,
 )
-from hub.server.errors import Fault, fault_of
+from hub.server.errors import Fault, fault_of, refusal
 from hub.server.extended import ask_task, use_extension
 from hub.server.front import Front
 from hub.server.listening import subscribe, unsubscribe
@@ -163,7 +164,12 @@ async def _use(front: Front, caller: Caller, method: str, params: Json, notify: 
             log_level=caller.log_level,
             notify=notify,
         )
-        return await front.hub.call(made)
+        try:
+            return await front.hub.call(made)
+        except (OverLimit, Denied, Unapproved) as error:
+            if method != "tools/call":
+                raise
+            return refusal(error)
 
     result = await call(inner)
     if not caller.modern and result.get("resultType") == "input_required":

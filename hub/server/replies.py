@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import anyio
-
 from connectors.jsonrpc import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
@@ -19,16 +17,15 @@ from connectors.jsonrpc import (
 from hub.server.errors import Fault
 from hub.server.methods import failure
 from hub.server.running import Work
-from hub.server.streams import HEADERS, Send
+from hub.server.streams import HEADERS
+from hub.server.wire_request import Header, Request
 
 __all__ = [
     "MODERN_STATUS",
     "Rejection",
     "not_allowed",
     "refused",
-    "send_empty",
     "send_end",
-    "send_json",
     "too_many_streams",
     "unauthorized",
 ]
@@ -44,11 +41,6 @@ MODERN_STATUS: Final = {
 }
 """The status of a modern error answer, by its code; 200 for all others."""
 
-_JSON: Final = (b"content-type", b"application/json")
-_LAST_WORDS_SECONDS: Final = 5.0
-
-Header = tuple[bytes, bytes]
-
 
 class Rejection(Exception):
     """A request that is answered with this status and JSON-RPC error."""
@@ -60,8 +52,8 @@ class Rejection(Exception):
         self.id = id
         self.headers = headers
 
-    async def send(self, send: Send) -> None:
-        await send_json(send, self.status, failure(self.fault, self.id), *self.headers)
+    def send(self, request: Request) -> None:
+        request.answer(self.status, failure(self.fault, self.id), *self.headers)
 
 
 def refused(status: int, message: str, id: int | str | None = None, *headers: Header) -> Rejection:
@@ -73,8 +65,9 @@ def not_allowed(*methods: str) -> Rejection:
     return refused(405, "Method not allowed", None, (b"allow", ", ".join(methods).encode()))
 
 
-def unauthorized() -> Rejection:
-    return refused(401, "Unauthorized: send a valid token", None, (b"www-authenticate", b"Bearer"))
+def unauthorized(challenge: bytes = b"Bearer") -> Rejection:
+    """`challenge` says where a token can be had (`protected_resource`)."""
+    return refused(401, "Unauthorized: send a valid token", None, (b"www-authenticate", challenge))
 
 
 def too_many_streams(most: int) -> Rejection:
@@ -82,32 +75,18 @@ def too_many_streams(most: int) -> Rejection:
     return Rejection(429, Fault(INTERNAL_ERROR, message, {"reason": "too_many_streams"}))
 
 
-async def send_json(send: Send, status: int, text: bytes, *headers: Header) -> None:
-    length = (b"content-length", b"%d" % len(text))
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
-    await send({"type": "http.response.body", "body": text})
-
-
-async def send_empty(send: Send, status: int) -> None:
-    headers = [] if status == 204 else [(b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def send_end(send: Send, work: Work) -> None:
+def send_end(request: Request, work: Work) -> None:
     """Whatever is still owed to a peer whose work was ended early."""
-    if work.finished:
+    if request.ended or work.reason == "gone" or (work.reason == "slow" and request.started):
         return
-    with anyio.move_on_after(_LAST_WORDS_SECONDS):
-        if work.reason == "gone" or (work.reason == "slow" and work.started):
-            return
-        if work.started:
-            await send({"type": "http.response.body", "body": b""})
-        elif work.reason == "revoked":
-            await unauthorized().send(send)
-        elif work.reason == "slow":
-            await refused(408, "Request timeout", None, (b"connection", b"close")).send(send)
-        else:
-            # A cancelled request gets no JSON-RPC answer: a stream that ends without one says so.
-            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            await send({"type": "http.response.body", "body": b""})
+    if request.started:
+        request.write(b"", last=True)
+    elif work.reason == "revoked":
+        unauthorized().send(request)
+    elif work.reason == "slow":
+        request.close_after()
+        refused(408, "Request timeout").send(request)
+    else:
+        # A cancelled request gets no JSON-RPC answer: a stream that ends without one says so.
+        request.start(HEADERS)
+        request.write(b"", last=True)

@@ -20,8 +20,9 @@ from hub.server.errors import Fault
 from hub.server.lines import RETRY_MILLISECONDS, Line, Lines
 from hub.server.methods import failure
 from hub.server.running import Work
-from hub.server.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream, Send
+from hub.server.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
 from hub.server.voices import Voice
+from hub.server.wire_request import Request
 from hub.sessions import Session
 
 __all__ = ["ResumableStream", "serve_lost", "serve_rest", "serve_voice"]
@@ -36,15 +37,15 @@ _PRIMED_SINCE: Final = "2025-11-25"
 class ResumableStream(EventStream):
     """The stream of a call. Its connection may end before it does, and no write fails."""
 
-    def __init__(self, send: Send, work: Work, lines: Lines, session: Session, request: int | str) -> None:
-        super().__init__(send, work)
+    def __init__(self, request: Request, work: Work, lines: Lines, session: Session, id: int | str) -> None:
+        super().__init__(request, work)
         self._lines = lines
         self._session = session
-        self._request = request
+        self._id = id
         self._line: Line | None = None
 
     async def start(self) -> None:
-        self._line = line = self._lines.open(self._session.id, self._request)
+        self._line = line = self._lines.open(self._session.id, self._id)
         line.hold(self)
         await super().start()
         if _is_primed(self._session):
@@ -69,19 +70,14 @@ class ResumableStream(EventStream):
         if self._line is not None:
             self._line.end()
 
-    def lost(self) -> None:
-        self._work.finished = True
-
     async def _put(self, data: bytes, *, last: bool = False) -> None:
-        if self._work.finished:
-            return
-        with anyio.move_on_after(WRITE_SECONDS) as scope:
-            try:
-                await self._send({"type": "http.response.body", "body": data, "more_body": not last})
-            except OSError:
-                self.lost()
-        if last or scope.cancelled_caught:
-            self._work.finished = True
+        request = self._request
+        request.write(data, last=last)
+        if request.is_full and not last and not request.ended:
+            with anyio.move_on_after(WRITE_SECONDS) as scope:
+                await request.room()
+            if scope.cancelled_caught:
+                request.abort()
 
 
 async def serve_rest(stream: EventStream, line: Line, number: int) -> None:

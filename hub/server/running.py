@@ -9,18 +9,16 @@ call, a set and one shared tick cost less than one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from hub.model import Agent
 
-__all__ = ["Receive", "Running", "Work"]
+__all__ = ["Running", "Work"]
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Reason = Literal["revoked", "cancelled", "gone", "slow"]
 
 TICK_SECONDS: Final = 0.05
-"""Whatever takes longer than one to two ticks is watched for its connection's end."""
 
 WIRE_TICKS_MAX: Final = 600
 """How long the other side may take to send a request, or to take an answer: 30 s."""
@@ -29,10 +27,7 @@ WIRE_TICKS_MAX: Final = 600
 class Work:
     """One request, stream or connection, in the task that made this object."""
 
-    __slots__ = (
-        "age", "agent", "finished", "key", "reason", "receive", "running", "started", "task", "ticks",
-        "watcher", "wire",
-    )  # fmt: skip
+    __slots__ = ("agent", "key", "reason", "running", "task", "ticks", "wire")
 
     def __init__(self, running: Running, agent: Agent) -> None:
         task = asyncio.current_task()
@@ -40,20 +35,12 @@ class Work:
         self.running = running
         self.agent = agent
         self.task = task
-        self.receive: Receive | None = None
-        """Where the end of its connection shows; `None` where nothing is to be watched."""
         self.reason: Reason | None = None
         self.key: Any = None
-        self.age = 0
-        """In ticks. (`ticks` begins anew with everything that is written.)"""
         self.ticks = 0
+        """How long it has been so. Begins anew with everything that is waited for."""
         self.wire = True
         """Whether it is the other side that takes its time."""
-        self.started = False
-        """Whether an answer has begun to leave."""
-        self.finished = False
-        """Whether all of it has left, though the work itself may go on."""
-        self.watcher: asyncio.Task[None] | None = None
 
     def waits_for_peer(self, waits: bool) -> None:
         """From now on it is the other side that takes its time, or it is not."""
@@ -73,9 +60,8 @@ class Work:
         self.task.uncancel()
         return True
 
-    async def watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def gone(self) -> None:
+        """Whoever asked has left, which cancels it."""
         self.end("gone")
 
 
@@ -111,8 +97,6 @@ class Running:
         self._all.discard(work)
         if work.key is not None and self._by_key.get(work.key) is work:
             del self._by_key[work.key]
-        if work.watcher is not None:
-            work.watcher.cancel()
 
     def cancel(self, key: Any) -> None:
         """End what has this key, if anything does."""
@@ -131,15 +115,9 @@ class Running:
         waits = False
         for work in self._all:
             work.ticks += 1
-            work.age += 1
             if work.wire:
                 waits = True
                 if work.ticks > WIRE_TICKS_MAX:
                     work.end("slow")
-            elif work.receive is not None and work.watcher is None:
-                waits = True
-                if work.age > 1:
-                    # Its work discards it, and so ends it: nothing outlives its request.
-                    work.watcher = asyncio.create_task(work.watch(work.receive))
         if waits:
             self.look()

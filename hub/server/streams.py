@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
@@ -22,6 +22,7 @@ from hub.server.changes import Watch
 from hub.server.era import SERVER_INFO, Say
 from hub.server.methods import answer
 from hub.server.running import Work
+from hub.server.wire_request import Request
 
 __all__ = [
     "HEADERS",
@@ -35,34 +36,32 @@ __all__ = [
     "stamped",
 ]
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 KEEP_ALIVE_SECONDS: Final = 15.0
 OUTBOX_MAX: Final = 256
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-HEADERS: Final = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-]
+HEADERS: Final = (
+    b"content-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n"
+)
 
 
 class EventStream:
     """A response of server-sent events. Writing is bounded by its work's patience with a slow peer."""
 
-    def __init__(self, send: Send, work: Work) -> None:
-        self._send = send
+    def __init__(self, request: Request, work: Work) -> None:
+        self._request = request
         self._work = work
 
     async def start(self) -> None:
-        self._work.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        self._request.start(HEADERS)
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
-        self._work.waits_for_peer(True)
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
-        self._work.waits_for_peer(False)
+        request = self._request
+        request.write(data, last=last)
+        if request.is_full and not last:
+            self._work.waits_for_peer(True)
+            await request.room()
+            self._work.waits_for_peer(False)
 
     async def say(self, messages: Sequence[bytes], *, last: bool = False) -> None:
         """Messages; where there is none yet, a sign of life."""
@@ -73,10 +72,6 @@ class EventStream:
 
     def end(self) -> None:
         """Nothing more is said, whether all was said or not."""
-
-    def lost(self) -> None:
-        """Nobody reads it any longer."""
-        self._work.end("gone")
 
 
 class Outbox:
@@ -171,20 +166,17 @@ async def serve_call(
 
 async def _write_call(stream: EventStream, outbox: Outbox, outcome: list[bytes]) -> None:
     """What a call says, as it says it, up to its answer."""
-    try:
-        await stream.start()
-        while True:
-            messages = [*outbox.take(), *outcome]
-            last = bool(outcome)
-            await stream.say(messages, last=last)
-            if last:
-                return
-            while outbox.let_go:
-                await stream.let_go(outbox.let_go.pop())
-            with anyio.move_on_after(KEEP_ALIVE_SECONDS):
-                await outbox.filled.wait()
-    except OSError:
-        stream.lost()
+    await stream.start()
+    while True:
+        messages = [*outbox.take(), *outcome]
+        last = bool(outcome)
+        await stream.say(messages, last=last)
+        if last:
+            return
+        while outbox.let_go:
+            await stream.let_go(outbox.let_go.pop())
+        with anyio.move_on_after(KEEP_ALIVE_SECONDS):
+            await outbox.filled.wait()
 
 
 def acknowledged(id: int | str, filter: Json) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from hub.errors import HubError, NotFound
 from hub.hub import Hub
 from hub.model import Agent, Call, Entry, Json
-from hub.policy import decide
+from hub.policy import decide, named
 from hub.watching import Watching
 
 __all__ = ["SUBSCRIPTIONS_MAX", "UPDATED", "Note", "Subscriptions", "TooManySubscriptions"]
@@ -118,7 +118,8 @@ class Subscriptions:
             entry = self._hub.find("resource", uri)
             held.call = replace(held.call, agent=agent, entry=entry)
             old = held.watching
-            if old is not None and _is_of(entry, old) and decide(agent.grants, old.grant).allowed:
+            granted = old is not None and decide(agent.grants, named("resource", old.server, old.uri)).allowed
+            if granted and old is not None and _is_of(entry, old):
                 continue
             if old is not None:
                 held.watching = None
@@ -155,7 +156,7 @@ class Subscriptions:
         told = known
         if uri != watching.uri:
             # Of something below it: the agent is told which, if it may know of it.
-            if not decide(held.call.agent.grants, f"{watching.server}__{uri}").allowed:
+            if not decide(held.call.agent.grants, named("resource", watching.server, uri)).allowed:
                 return
             if len(self._pending) < SUBSCRIPTIONS_MAX:
                 told = known.removesuffix(watching.uri) + uri

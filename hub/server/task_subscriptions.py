@@ -16,6 +16,7 @@ from typing import Final
 import anyio
 
 from connectors.base import SUBSCRIPTION_ID_KEY, RemoteError
+from hub.approval_tasks import TaskListening, own_id
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.model import Agent, Call, Json
@@ -50,7 +51,7 @@ class TaskSubscriptions:
         """
         self._hub = hub
         self._wake = wake
-        self._watchings: list[TaskWatching] = []
+        self._watchings: list[TaskWatching | TaskListening] = []
         self._pending: dict[str, tuple[_Held, Json]] = {}
         self._stale: dict[str, _Held] = {}
 
@@ -59,14 +60,18 @@ class TaskSubscriptions:
 
         What the agent was never given, or may not use any longer, is left out, as what there is not.
         """
-        by_server: dict[str, list[_Held]] = {}
+        by_server: dict[tuple[str, bool], list[_Held]] = {}
         for call in calls[:SUBSCRIPTIONS_MAX]:
             given = call.params["taskId"]
             task = self._hub.task(call.agent, given)
-            if task is None or call.entry is None or not decide(call.agent.grants, call.entry.grant).allowed:
+            if task is None or call.entry is None or not decide(call.agent.grants, call.entry).allowed:
                 continue
-            by_server.setdefault(task.server, []).append(_Held(call, given, task.own))
-        held_by = [(self._listen(held), held) for held in by_server.values()]
+            of_hub = own_id(task.own) is not None
+            by_server.setdefault((task.server, of_hub), []).append(_Held(call, given, task.own))
+        held_by = [
+            ((self._listen_here if of_hub else self._listen)(held), held)
+            for (_, of_hub), held in by_server.items()
+        ]
         async with anyio.create_task_group() as tasks:
             for watching, _ in held_by:
                 tasks.start_soon(watching.settled, seconds)
@@ -102,6 +107,21 @@ class TaskSubscriptions:
         self._pending.clear()
         self._stale.clear()
 
+    def _listen_here(self, held: Sequence[_Held]) -> TaskListening:
+        """To the hub itself, for these tasks of its own."""
+        assert self._hub.own_tasks is not None
+        by_id = {own_id(each.own) or "": each for each in held}
+
+        def told(id: str, task: Json) -> None:
+            each = by_id[id]
+            self._pending[each.given] = (each, {"taskId": each.given, **task})
+            self._wake()
+
+        listening = self._hub.own_tasks.listen(held[0].call, [*by_id], told)
+        self._watchings.append(listening)
+        self._hub.watch_tasks(listening)
+        return listening
+
     def _listen(self, held: Sequence[_Held]) -> TaskWatching:
         """A stream of one server, for these of its tasks."""
         call = held[0].call
@@ -130,7 +150,7 @@ class TaskSubscriptions:
 
 def _may(agent: Agent, held: _Held) -> bool:
     assert held.call.entry is not None
-    return decide(agent.grants, held.call.entry.grant).allowed
+    return decide(agent.grants, held.call.entry).allowed
 
 
 def _plain(params: Json) -> Json:

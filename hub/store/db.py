@@ -62,6 +62,11 @@ class Store:
         """Why nothing can be written at present, as a sentence; ends by itself when it can be again."""
         return self._writer.trouble
 
+    @property
+    def committed(self) -> int:
+        """How many rows and other changes were committed since the store was opened."""
+        return self._writer.committed
+
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` in the writer's thread, in the next transaction; returns once that is committed.
 

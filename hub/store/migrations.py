@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+from hub.store import audit
+
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
@@ -120,6 +122,98 @@ def m002_log_level(db: Database) -> None:
     db.execute("ALTER TABLE sessions ADD COLUMN log_level TEXT")
 
 
-_CHANGES = (m001_first, m002_log_level)
+def m004_tokens_that_end(db: Database) -> None:
+    for column in (
+        "expires INTEGER",
+        "scope TEXT",
+        "calls INTEGER CHECK (calls > 0)",
+        "spent INTEGER NOT NULL DEFAULT 0 CHECK (spent <= calls)",
+        "parent TEXT REFERENCES tokens (id)",
+    ):
+        db.execute(f"ALTER TABLE tokens ADD COLUMN {column}")
+    db.execute("CREATE INDEX tokens_of_parent ON tokens (parent) WHERE parent IS NOT NULL")
+
+
+def m006_usage(db: Database) -> None:
+    db.execute("""
+        CREATE TABLE usage (
+            meter TEXT NOT NULL,
+            measure TEXT NOT NULL CHECK (measure IN ('calls', 'bytes', 'cost')),
+            period INTEGER NOT NULL,
+            start INTEGER NOT NULL,
+            until INTEGER NOT NULL,
+            used INTEGER NOT NULL,
+            PRIMARY KEY (meter, measure, period)
+        ) STRICT, WITHOUT ROWID""")
+
+
+def m007_approvals(db: Database) -> None:
+    db.execute("""
+        CREATE TABLE approvals (
+            id TEXT PRIMARY KEY NOT NULL,
+            agent TEXT NOT NULL,
+            token TEXT,
+            session TEXT NOT NULL,
+            method TEXT NOT NULL,
+            tool TEXT NOT NULL,
+            server TEXT NOT NULL,
+            params TEXT NOT NULL,
+            sealed TEXT NOT NULL,
+            digest BLOB NOT NULL CHECK (length(digest) = 32),
+            definition BLOB NOT NULL CHECK (length(definition) = 32),
+            rule TEXT NOT NULL,
+            asked INTEGER NOT NULL,
+            until INTEGER NOT NULL,
+            state TEXT NOT NULL
+                CHECK (state IN ('pending', 'approved', 'denied', 'used', 'expired', 'withdrawn', 'void')),
+            decided INTEGER,
+            decider TEXT,
+            reason TEXT,
+            used INTEGER,
+            call TEXT,
+            round INTEGER NOT NULL DEFAULT 0,
+            outcome TEXT
+        ) STRICT""")
+    db.execute("CREATE INDEX approvals_of_call ON approvals (digest, asked)")
+    db.execute("CREATE INDEX approvals_open ON approvals (agent) WHERE state IN ('pending', 'approved')")
+    db.execute("CREATE INDEX approvals_with_outcome ON approvals (used) WHERE outcome IS NOT NULL")
+
+
+def m008_audit(db: Database) -> None:
+    db.execute("ALTER TABLE calls ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1")
+    db.execute("ALTER TABLE calls ADD COLUMN seq INTEGER")
+    # No index but the number (and of a few): entries are added at the end, and read in order.
+    db.execute("""
+        CREATE TABLE audit (
+            seq INTEGER PRIMARY KEY NOT NULL,
+            at INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            body TEXT,
+            payload BLOB,
+            digest BLOB NOT NULL CHECK (length(digest) = 32),
+            previous BLOB NOT NULL CHECK (length(previous) = 32),
+            hash BLOB NOT NULL CHECK (length(hash) = 32)
+        ) STRICT""")
+    db.execute("""
+        CREATE TABLE checkpoints (
+            seq INTEGER PRIMARY KEY NOT NULL,
+            at INTEGER NOT NULL,
+            hash BLOB NOT NULL CHECK (length(hash) = 32),
+            key TEXT NOT NULL,
+            signature BLOB NOT NULL
+        ) STRICT""")
+    db.execute("CREATE INDEX audit_retention ON audit (seq) WHERE kind = 'retention'")
+    audit.begin(db.conn)
+
+
+_CHANGES = (
+    m001_first,
+    m002_log_level,
+    m004_tokens_that_end,
+    m006_usage,
+    m007_approvals,
+    m008_audit,
+)
 
 NAMES = tuple(change.__name__ for change in _CHANGES)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from hub.store.approvals import ApprovalRow, find_approval, list_approvals
 from hub.store.calls import CallFilter, CallRow, get_call, list_calls
 from hub.store.connection import open_read_only
 from hub.store.servers import ServerRow, list_servers
 from hub.store.sessions import SessionRow, get_session, list_sessions
 from hub.store.tokens import TokenRow, list_tokens
+from hub.store.usage import UsageRow
+from hub.store.usage import current as current_usage
 
 __all__ = [
+    "ApprovalRow",
     "CallFilter",
     "CallRow",
     "ServerRow",
     "SessionRow",
     "TokenRow",
+    "UsageRow",
+    "current_usage",
+    "find_approval",
     "get_call",
     "get_session",
+    "list_approvals",
     "list_calls",
     "list_servers",
     "list_sessions",

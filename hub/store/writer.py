@@ -71,6 +71,8 @@ class Writer:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.trouble: str | None = None
         """Why nothing can be written at present. While it is set, everything is refused at once."""
+        self.committed = 0
+        """How many entries were committed so far."""
 
     async def start(self) -> None:
         """Open the database. Raises `StoreError`."""
@@ -216,11 +218,12 @@ class Writer:
         try:
             if len(group) <= ROWS_MAX and all(type(item) is tuple for _, item in group):
                 try:
-                    write_rows(connection, [item for _, item in group])  # type: ignore[misc]
+                    _write_together(connection, [item for _, item in group])  # type: ignore[misc]
                 except Exception as error:
                     if hinders(error):
                         raise
                 else:
+                    self.committed += len(group)
                     self._tell(self._settle_group, group)
                     return
             settled = _transact(connection, group)
@@ -237,6 +240,7 @@ class Writer:
             self._fail(group, "The hub's record cannot be written: its writer ended. Restart the hub.")
             raise
         else:
+            self.committed += len(group)
             self._tell(self._settle_each, settled)
 
     def _probe(self, connection: sqlite3.Connection) -> bool:
@@ -277,6 +281,18 @@ class Writer:
 
 
 Settled = tuple[Waiter, Any, "BaseException | None"]
+
+
+def _write_together(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Rows in a transaction of their own: all of them or, whatever it raises, none."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        write_rows(connection, rows)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _transact(connection: sqlite3.Connection, group: Sequence[Entry]) -> list[Settled]:

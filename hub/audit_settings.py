@@ -1,0 +1,60 @@
+"""What `hub.yaml` may say of the record: how long it is kept, and what is redacted besides the usual."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from hub import units
+
+__all__ = ["FOR_EVER", "NO_OTHERS", "Redaction", "Retention", "redaction", "retention"]
+
+
+class Retention(NamedTuple):
+    """How long what is kept, in seconds; `None` for ever."""
+
+    calls: float | None = None
+    payloads: float | None = None
+    """Params, results and errors of calls that are kept."""
+
+
+class Redaction(NamedTuple):
+    names: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+
+
+FOR_EVER: Final = Retention()
+NO_OTHERS: Final = Redaction()
+
+
+def retention(written: Any) -> Retention:
+    """Raises `ValueError`."""
+    mapping = _mapping(written, Retention._fields, "{calls: 90d, payloads: 30d}")
+    found: dict[str, float] = {}
+    for key, value in mapping.items():
+        try:
+            found[key] = units.lifetime_seconds(value)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    return Retention(**found)
+
+
+def redaction(written: Any) -> Redaction:
+    """Raises `ValueError`."""
+    mapping = _mapping(written, Redaction._fields, "{names: [account number], patterns: ['CASE-[0-9]+']}")
+    for key, value in mapping.items():
+        if not isinstance(value, list) or not all(isinstance(each, str) and each.strip() for each in value):
+            raise ValueError(f"{key}: must be a list of texts. Write [first, second].")
+    for pattern in mapping.get("patterns", ()):
+        from hub.redact import check_pattern
+
+        try:
+            check_pattern(pattern)
+        except ValueError as error:
+            raise ValueError(f"patterns: {pattern!r:.80} {error}") from None
+    return Redaction(**{key: tuple(value) for key, value in mapping.items()})
+
+
+def _mapping(written: Any, keys: tuple[str, ...], example: str) -> dict[str, Any]:
+    if not isinstance(written, dict) or any(key not in keys for key in written):
+        raise ValueError(f"must be a mapping with {' and '.join(keys)}, or one of them. Write {example}.")
+    return written

@@ -1,0 +1,36 @@
+"""What every upstream is given by the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from connectors.base import Context
+from hub.env import Env
+from hub.learn import Known
+from hub.manifest import ServerManifest
+from hub.mask import Mask
+
+if TYPE_CHECKING:
+    from hub.upstream import Upstream
+
+__all__ = ["Surroundings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    env: Env
+    context: Callable[[ServerManifest, dict[str, Any]], Awaitable[Context]]
+    """Makes the connector's context: of a manifest, with the given fields replaced. Raises
+    `ConfigError` where a secret cannot be had."""
+    mask: Mask
+    """Takes secrets out of what servers say when something went wrong."""
+    starts: anyio.CapacityLimiter
+    """How many servers may be starting at once."""
+    changed: Callable[[Upstream, Known], None]
+    """Called when a server has been learnt. Must not block."""
+    stderr: Callable[[str, str], None]
+    """`(server, line)`: keeps what a process wrote for people."""
