@@ -9,8 +9,8 @@ import anyio.to_thread
 
 from connectors.base import ConfigError, LinkError
 from connectors.http_connect import Address, Route, proxy_for, tls_context
-from connectors.http_connection import status_text
 from connectors.http_pool import Pool
+from connectors.http_response import status_text
 
 __all__ = ["BYTES_MAX", "SECONDS", "fetch"]
 

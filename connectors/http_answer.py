@@ -13,8 +13,17 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from connectors.base import SUBSCRIPTION_ID_KEY, Json, LinkError, RemoteError
-from connectors.http_connection import Response, status_text
-from connectors.jsonrpc import INVALID_REQUEST, METHOD_NOT_FOUND, Budget, Malformed, classify, parse
+from connectors.http_response import Response, status_text
+from connectors.jsonrpc import (
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    Budget,
+    Malformed,
+    classify,
+    outcome,
+    parse,
+    result_of,
+)
 
 __all__ = [
     "answer_of",
@@ -52,20 +61,27 @@ def message_of(data: bytes, budget: Budget) -> tuple[str, Json]:
 
 
 def answer_of(response: Response, id: int, budget: Budget) -> Json:
-    """The response message in an answer that is no stream.
+    """The result in an answer that is no stream.
 
     Raises:
+        RemoteError: it holds an error.
         LinkError: it holds anything else, or the answer to another request.
     """
     if response.headers.get(b"content-type", b"")[:16].lower() != b"application/json":
         if response.status == 202:
             raise LinkError("it accepted the request but gave no answer (HTTP 202 Accepted)")
         raise LinkError(f"it answered with {response.content_type or 'no content type'}, not with JSON"[:200])
+    try:
+        result = result_of(response.body, id, budget)
+    except Malformed:
+        result = None  # said below
+    if result is not None:
+        return result
     kind, message = message_of(response.body, budget)
     if kind != "response":
         raise LinkError(f"it answered with a {kind}, not with a response")
     check_id(message, id)
-    return message
+    return outcome(message)
 
 
 def check_id(message: Json, id: int) -> None:

@@ -22,8 +22,9 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from connectors.base import ConfigError, LinkError
-from connectors.http_connection import HEADERS_BYTES_MAX, Connection, status_text
+from connectors.http_connection import HEADERS_BYTES_MAX, Connection
 from connectors.http_reach import Reach, addresses_of
+from connectors.http_response import status_text
 
 __all__ = ["Address", "Proxy", "Route", "proxy_for", "tls_context"]
 

@@ -37,10 +37,10 @@ from connectors.http_answer import (
     session_of,
     without_subscription,
 )
-from connectors.http_connection import Response, Stream, status_text
 from connectors.http_listen import listen
 from connectors.http_pool import Pool
 from connectors.http_requests import Requests, modern_lines
+from connectors.http_response import Response, Stream, status_text
 from connectors.jsonrpc import METHOD_NOT_FOUND, Budget, Correlation, Waiting
 from connectors.negotiate import negotiate, stamp
 
@@ -136,14 +136,12 @@ class HttpLink:
     ) -> Json:
         if self._over is not None:
             raise LinkError(self._over, sent=False)
-        waiting, params = self.correlation.open(params, on_notify, on_request)
-        is_sent = False
+        waiting, params = self.correlation.open(params, on_notify, on_request, answered_apart=True)
+        is_sent, lines = False, ""
         try:
             if self._modern:
                 params = stamp(params, self._version, self.context.client, capabilities, log_level)
-                lines = modern_lines(method, params, headers)
-            else:
-                lines = ""
+                lines = self.requests.modern_lines(method, params, headers)
             body = jsonrpc.request(waiting.id, method, params)
             # A stream that lasts as long as the link must not take a call's place.
             pool = self.side if method == "subscriptions/listen" else self._calls
@@ -151,9 +149,8 @@ class HttpLink:
             is_sent = True
             response = await pool.send(connection, self.requests.post(body, lines))
             if response.status == 200 and response.stream is None:
-                message = answer_of(response, waiting.id, self.budget)
-            else:
-                message = await self._follow(response, waiting)
+                return answer_of(response, waiting.id, self.budget)
+            return await self._follow(response, waiting)
         except asyncio.CancelledError:
             if is_sent and not self._modern:
                 cancelled = {"requestId": waiting.id, "reason": "nobody waits for the answer any more"}
@@ -161,7 +158,6 @@ class HttpLink:
             raise
         finally:
             self.correlation.close(waiting)
-        return jsonrpc.outcome(message)
 
     async def notify(self, method: str, params: Json) -> None:
         if self._over is not None:
@@ -180,7 +176,7 @@ class HttpLink:
         # An initialize request says its version in its body only: servers check the header
         # against what was agreed on, which is nothing yet.
         self.requests.speak(version if is_modern else None, None)
-        waiting, params = self.correlation.open(params, None)
+        waiting, params = self.correlation.open(params, None, answered_apart=True)
         try:
             body = jsonrpc.request(waiting.id, method, params)
             lines = modern_lines(method, params, None) if is_modern else ""
@@ -190,14 +186,14 @@ class HttpLink:
                 response.leave()
                 raise refused
             if response.status == 200 and response.stream is None:
-                message = answer_of(response, waiting.id, self.budget)
+                result = answer_of(response, waiting.id, self.budget)
             else:
-                message = await self._follow(response, waiting)
+                result = await self._follow(response, waiting)
         finally:
             self.correlation.close(waiting)
         if not is_modern:
             self._session = session_of(response)
-        return jsonrpc.outcome(message)
+        return result
 
     async def tell(self, method: str, params: Json, version: str) -> None:
         self._version = version
@@ -209,7 +205,7 @@ class HttpLink:
     # What comes in.
 
     async def _follow(self, response: Response, waiting: Waiting) -> Json:
-        """The answer to a request from anything but plain JSON."""
+        """The result of a request from anything but plain JSON."""
         stream = response.stream
         if stream is None or response.status != 200:
             response.leave()
@@ -223,7 +219,7 @@ class HttpLink:
             try:
                 message = await self.read_stream(stream, reader, waiting)
                 if message is not None:
-                    return message
+                    return jsonrpc.outcome(message)
                 broken = "its event stream ended before the answer"
                 if waiting.on_notify is not None and reader.last_id and not self._modern:
                     waiting.on_notify(LET_GO, {"retry": reader.retry_milliseconds})

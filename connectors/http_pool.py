@@ -15,7 +15,8 @@ import anyio
 
 from connectors.base import LinkError
 from connectors.http_connect import Route
-from connectors.http_connection import Connection, Response
+from connectors.http_connection import Connection
+from connectors.http_response import Response
 
 __all__ = ["CONNECTIONS_MAX", "IDLE_SECONDS", "Pool"]
 

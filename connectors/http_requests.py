@@ -24,6 +24,9 @@ _NAMED: Final = {
 }
 
 
+_LINES_MAX: Final = 1024
+
+
 class Requests:
     """The bytes of requests. Whatever is the same in all of them is written once."""
 
@@ -42,6 +45,8 @@ class Requests:
         self._common = "\r\n".join([*lines, ""]).encode()
         self._state = b""
         self._post = b""
+        self._lines: dict[tuple[str, str], str] = {}
+        """What `modern_lines` has said of methods and names; a few are asked for again and again."""
         self.speak(None, None)
 
     def speak(self, version: str | None, session: str | None) -> None:
@@ -62,6 +67,18 @@ class Requests:
     def post(self, body: bytes, lines: str = "") -> bytes:
         """A message. `lines` are further headers, each with its line end."""
         return b"".join((self._post, f"{lines}Content-Length: {len(body)}\r\n\r\n".encode(), body))
+
+    def modern_lines(self, method: str, params: Json, headers: Mapping[str, str] | None) -> str:
+        """`modern_lines`, remembered where no argument is said again in them: 2 us less."""
+        name = params.get("name")
+        if headers or type(name) is not str:
+            return modern_lines(method, params, headers)
+        lines = self._lines.get((method, name))
+        if lines is None:
+            if len(self._lines) >= _LINES_MAX:
+                self._lines.clear()
+            lines = self._lines[method, name] = modern_lines(method, params, None)
+        return lines
 
     def get(self, last_id: bytes) -> bytes:
         """Listen, or go on after an event."""

@@ -33,9 +33,11 @@ __all__ = [
     "Budget",
     "Correlation",
     "Malformed",
+    "Spelt",
     "classify",
     "encode",
     "parse",
+    "result_of",
 ]
 
 PARSE_ERROR: Final = -32700
@@ -166,6 +168,24 @@ def classify(message: Any) -> Literal["request", "notification", "response"]:
     Raises:
         Malformed: -32600, with the message's id where it has a usable one.
     """
+    if type(message) is dict and message.get("jsonrpc") == "2.0":
+        # The two usual forms, which need no more words: 0.5 us less.
+        method, params = message.get("method"), message.get("params")
+        if (
+            type(method) is str
+            and type(params) is dict
+            and len(message) == 4
+            and _usable(message.get("id"))
+            and type(params.get("_meta", _NO_META)) is dict
+        ):
+            return "request"
+    return _classify(message)
+
+
+_NO_META: Final[Json] = {}
+
+
+def _classify(message: Any) -> Literal["request", "notification", "response"]:
     if type(message) is not dict:
         what = "batches are not supported" if type(message) is list else "a message is an object"
         raise Malformed(INVALID_REQUEST, f"Invalid request: {what}")
@@ -198,6 +218,36 @@ def _usable(id: Any) -> bool:
     return type(id) is str and len(id) <= ID_LENGTH_MAX
 
 
+class Spelt(dict[str, Any]):
+    """An object that was read, and the text that it was read from.
+
+    Whoever changes something makes another object, which has no such text: so as long as there is one, it
+    is what the object says, and need not be written again (3 us for a small result, 1.5 ms a MiB).
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: Json, text: bytes) -> None:
+        super().__init__(value)
+        self.text = text
+
+
+def result_of(data: bytes, id: int, budget: Budget) -> Spelt | None:
+    """The result of a response that is written in the most usual way; `None` for any other.
+
+    Raises:
+        Malformed: as `parse`.
+    """
+    head = b'{"jsonrpc":"2.0","id":%d,"result":' % id
+    if not data.startswith(head) or data[-1:] != b"}":
+        return None
+    message = parse(data, budget)
+    # Three keys, of which the last is `result` (none comes twice): what is behind it is the closing bracket.
+    if len(message) != 3 or type(result := message.get("result")) is not dict:
+        return None
+    return Spelt(result, data[len(head) : -1])
+
+
 def request(id: int, method: str, params: Json) -> bytes:
     return encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 
@@ -224,18 +274,29 @@ def outcome(message: Json) -> Json:
     raise RemoteError(error["code"], str(error.get("message", "")), error.get("data"))
 
 
-@dataclass(slots=True)
 class Waiting:
     """One request that is under way."""
 
-    id: int
-    future: asyncio.Future[Json]
-    on_notify: Notify | None
-    token: Any
-    """The asker's own progress token, given back in what `on_notify` gets."""
-    lasting: bool = False
-    """It stays under way (`subscriptions/listen`), so it is not what a server speaks of without saying so."""
-    on_request: OnRequest | None = None
+    __slots__ = ("_future", "id", "lasting", "on_notify", "on_request", "token")
+
+    def __init__(
+        self, id: int, on_notify: Notify | None, on_request: OnRequest | None, token: Any, lasting: bool
+    ) -> None:
+        self.id = id
+        self.on_notify = on_notify
+        self.on_request = on_request
+        self.token = token
+        """The asker's own progress token, given back in what `on_notify` gets."""
+        self.lasting = lasting
+        """It stays under way (`subscriptions/listen`): not what a server means that says nothing of it."""
+        self._future: asyncio.Future[Json] | None = None
+
+    @property
+    def future(self) -> asyncio.Future[Json]:
+        """Gets the response, where that is found by its id."""
+        if self._future is None:
+            self._future = asyncio.get_running_loop().create_future()
+        return self._future
 
 
 class Correlation:
@@ -261,8 +322,13 @@ class Correlation:
         on_request: OnRequest | None = None,
         *,
         lasting: bool = False,
+        answered_apart: bool = False,
     ) -> tuple[Waiting, Json]:
-        """A new request: its place, and the params to send, with our progress token in them."""
+        """A new request: its place, and the params to send, with our progress token in them.
+
+        Args:
+            answered_apart: Its response is not to be found by its id.
+        """
         self._last += 1
         id = self._last
         token = None
@@ -270,10 +336,9 @@ class Correlation:
         if meta is not None and "progressToken" in meta:
             token = meta["progressToken"]
             params = {**params, "_meta": {**meta, "progressToken": id}}
-        waiting = Waiting(
-            id, asyncio.get_running_loop().create_future(), on_notify, token, lasting, on_request
-        )
-        self._waiting[id] = waiting
+        waiting = Waiting(id, on_notify, on_request, token, lasting)
+        if not answered_apart or on_notify is not None or on_request is not None:
+            self._waiting[id] = waiting
         return waiting, params
 
     def close(self, waiting: Waiting) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 __all__ = ["Env", "SystemEnv"]
@@ -38,34 +38,44 @@ class SystemEnv:
     """The real world."""
 
     _last_ms: int = 0
-    _tail: int = field(default=0)
+    _moment: str = ""
+    """The first ten characters of an id: the milliseconds."""
+    _tail: int = 0
+    _random: str = ""
+    """The next fourteen: all but the last of the random part, which are counted up."""
 
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    # Without a frame of their own: each is asked for some six times a call, at 80 ns instead of 30.
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
 
     def random_bytes(self, count: int) -> bytes:
         return os.urandom(count)
 
     def new_id(self) -> str:
-        """48 bits of milliseconds, then 80 that are random once a millisecond and counted up within it.
+        """48 bits of milliseconds, then 80 that are random, but for the last ten: these count up.
 
-        Source: the ULID specification, "monotonicity". A clock that steps back keeps the last
-        millisecond, so ids never do.
+        They are made anew when the count is over, with a count that goes on from 0, in the next millisecond
+        at the earliest. Source: the ULID specification, "monotonicity". A clock that steps back keeps the
+        last millisecond, so ids never do. Measured: 0.4 us, of which a new millisecond takes 0.2.
         """
-        ms = max(int(time.time() * 1000), self._last_ms)
-        if ms == self._last_ms:
-            self._tail += 1
-        else:
-            self._last_ms, self._tail = ms, int.from_bytes(os.urandom(9), "big")
-        return _base32(ms << 80 | self._tail)
+        ms = int(time.time() * 1000)
+        if ms > self._last_ms:
+            self._last_ms = ms
+            self._moment = _base32(ms, 40)
+        tail = self._tail = self._tail + 1 & 1023
+        if not tail:
+            # Ids of one millisecond sort by the count, which begins anew.
+            self._last_ms += 1
+            self._moment = _base32(self._last_ms, 40)
+        if not tail or not self._random:
+            self._random = _base32(int.from_bytes(os.urandom(9), "big") >> 2, 60)
+        return self._moment + self._random + _PAIRS[tail]
 
 
-# Two characters at a time: 1.7 us an id instead of 2.7.
+# Two characters at a time.
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 
 
-def _base32(value: int) -> str:
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
+def _base32(value: int, bits: int) -> str:
+    """The last `bits` of it, a multiple of 10, and ten more before them."""
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(bits, -1, -10)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -75,9 +75,14 @@ class Fleet:
             self._keep_line,
         )
 
-    async def send(self, call: Call) -> Result:
+    def send(self, call: Call) -> Awaitable[Result]:
         """The innermost handler of the chain: to the server, and back."""
         upstream = self._upstream(call)
+        if upstream.name in self._catalog.moved:
+            return self._send_and_move(upstream, call)
+        return upstream.send(call)
+
+    async def _send_and_move(self, upstream: Upstream, call: Call) -> Result:
         result = await upstream.send(call)
         moved = self._catalog.moved.get(upstream.name)
         return result if moved is None else outward(result, moved)

@@ -7,7 +7,7 @@ replaced, so readers need no lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,14 +110,14 @@ class Hub:
         """What may I use? In a fixed order, without asking any server."""
         return self.sight(agent).entries[kind]
 
-    async def call(self, call: Call) -> Result:
+    def call(self, call: Call) -> Awaitable[Result]:
         """Use it: through the chain, to the server, and back.
 
         Raises:
             HubError: the hub refused it or failed at it.
             connectors.base.RemoteError: the server answered with an error.
         """
-        return await self._handler(call)
+        return self._handler(call)
 
     def new_call(
         self,

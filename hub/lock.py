@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,8 +16,8 @@ from hub.home import Home
 
 __all__ = ["held", "is_held"]
 
-_GLANCE_SECONDS = 0.5  # who only looks whether there is a hub holds the lock for microseconds
-_GLANCE_STEP_SECONDS = 0.02
+_TRIES_MAX = 25  # half a second: who only looks whether there is a hub holds the lock for microseconds
+_TRIES_EVERY_SECONDS = 0.02
 
 
 @contextmanager
@@ -51,16 +51,14 @@ def held(home: Home) -> Iterator[None]:
 
 def _locked(descriptor: int) -> bool:
     """Take the lock, past those who only look at it. Blocks at most half a second: nothing is served yet."""
-    end = time.monotonic() + _GLANCE_SECONDS
-    while True:
+    for _ in range(_TRIES_MAX):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(_GLANCE_STEP_SECONDS)
+            threading.Event().wait(_TRIES_EVERY_SECONDS)
         else:
             return True
+    return False
 
 
 def is_held(home: Home) -> bool:

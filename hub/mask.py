@@ -65,7 +65,7 @@ class Mask:
             return self.text(value)
         if not depth:
             return value
-        if type(value) is dict:
+        if isinstance(value, dict):
             return {self.text(key): self._within(each, depth - 1) for key, each in value.items()}
         if type(value) is list:
             return [self._within(each, depth - 1) for each in value]

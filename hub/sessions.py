@@ -62,8 +62,9 @@ class Sessions:
         self._idle_seconds = idle_seconds
         self._remembered: OrderedDict[str, Session] = OrderedDict()
         """Open ones by id, the one used longest ago first."""
-        self._current: dict[str, tuple[Session, float]] = {}
-        """An agent's modern session, and until when (monotonic) it goes on if nothing is called."""
+        self._current: dict[str, tuple[Session, float, float]] = {}
+        """An agent's modern session, until when (monotonic) it goes on if nothing is called, and from when
+        on a call puts that off: a hundredth of the time late is no difference."""
         self._seen: dict[str, int] = {}
         """By id, what the store has not been told yet."""
         self._flush_at = env.monotonic() + _SEEN_EVERY_SECONDS
@@ -109,8 +110,9 @@ class Sessions:
         now = self._env.monotonic()
         known = self._current.get(agent.name)
         if known is not None and now < known[1]:
-            self._current[agent.name] = (known[0], now + self._idle_seconds)
-            self._touch(known[0].id, now)
+            if now > known[2]:
+                self._current[agent.name] = self._going_on(known[0], now)
+                self._touch(known[0].id, now)
             return known[0]
         async with self._opening:
             known = self._current.get(agent.name)
@@ -118,8 +120,11 @@ class Sessions:
                 session = await self._resume(agent, client, version)
             else:
                 session = known[0]
-            self._current[agent.name] = (session, self._env.monotonic() + self._idle_seconds)
+            self._current[agent.name] = self._going_on(session, self._env.monotonic())
             return session
+
+    def _going_on(self, session: Session, now: float) -> tuple[Session, float, float]:
+        return session, now + self._idle_seconds, now + min(1.0, self._idle_seconds / 100)
 
     async def set_log_level(self, session: Session, level: str) -> Session:
         """The session as it is from now on. Raises `StoreError`."""

@@ -160,7 +160,7 @@ class Upstream:
         await self._send(call, call.params)
 
     async def _send(self, call: Call, params: Json) -> Result:
-        berth = await self._chosen(call)
+        berth = self.main if self._is_for_all(call) else await self._chosen(call)
         berth.under_way += 1
         try:
             for attempt in (1, 2):
@@ -181,13 +181,18 @@ class Upstream:
             berth.under_way -= 1
             berth.used = self._env.monotonic()
 
+    def _is_for_all(self, call: Call) -> bool:
+        """Whether a call belongs on the link for all, as far as can be said without a look at it."""
+        share, peer = self.manifest.share, self.main.peer
+        return share == "hub" or (
+            share == "auto" and call.modern and (not call.capabilities or (peer is not None and peer.modern))
+        )
+
     async def _chosen(self, call: Call) -> Berth:
         """The link that a call belongs on, whether it is up or not."""
-        share, peer = self.manifest.share, self.main.peer
-        if share == "hub" or (
-            share == "auto" and call.modern and (not call.capabilities or (peer and peer.modern))
-        ):
+        if self._is_for_all(call):
             return self.main
+        share, peer = self.manifest.share, self.main.peer
         asks = {
             kind: call.capabilities[kind] for kind in QUESTION_KINDS.values() if kind in call.capabilities
         }
@@ -202,11 +207,12 @@ class Upstream:
         if call.modern or self._only_modern or self.manifest.era != "auto" or self.manifest.connect.lasting:
             return self.main
         berth = self._own_berth("legacy", call.session if asks else "", asks)
-        try:
-            await berth.ready(call)
-        except UpstreamDown:
-            self._only_modern = True
-            return self.main
+        if berth.link is None:
+            try:
+                await berth.ready(call)
+            except UpstreamDown:
+                self._only_modern = True
+                return self.main
         return berth
 
     def _own_berth(self, era: Era, session: str, asks: Json) -> Berth:

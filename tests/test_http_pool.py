@@ -19,8 +19,9 @@ import pytest
 
 from connectors.base import LinkError
 from connectors.http_connect import Address, Route
-from connectors.http_connection import HEADERS_BYTES_MAX, Stream
+from connectors.http_connection import HEADERS_BYTES_MAX
 from connectors.http_pool import CLOSE_SECONDS, Pool
+from connectors.http_response import Stream
 from tests.servers.fault_http import SSE_END, SSE_HEAD, Answer, Faulty, Request, event, http, serve
 
 pytestmark = pytest.mark.anyio

@@ -133,7 +133,7 @@ async def test_in_trouble_what_is_under_way_is_kept_and_nothing_new_begins(store
 
     def fill(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE TABLE filler (bytes)")
-        connection.execute("INSERT INTO filler VALUES (zeroblob(200000))")
+        connection.execute("INSERT INTO filler VALUES (zeroblob(4000000))")
         connection.execute("PRAGMA max_page_count = 1").fetchone()  # SQLite takes what is used by now
 
     assert calls.intend(intent("begun")) is None

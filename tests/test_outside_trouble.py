@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -106,10 +107,10 @@ def as_somebody(home: Path, *arguments: str) -> Done:
 
 @pytest.mark.parametrize("command", [["serve", "--port", "0"], ["serve", "--stdio", "--agent", "guest"]])
 def test_a_folder_that_may_not_be_written_is_said_and_nothing_is_made(
-    tmp_path_factory: pytest.TempPathFactory, command: list[str]
+    command: list[str],
 ) -> None:
     # Not below pytest's own folder, which is for its owner only.
-    base = tmp_path_factory.getbasetemp().parent.parent / f"hub-tests-{os.getpid()}"
+    base = Path(tempfile.gettempdir()) / f"hub-tests-{os.getpid()}"
     home = furnish(base / "home")
     try:
         for path in (base, home, home / "manifests"):

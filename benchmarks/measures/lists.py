@@ -17,7 +17,7 @@ from benchmarks.wire import Connection
 __all__ = ["measure"]
 
 SERVERS = 100
-USES = {10: ["s00?__t00"], 100: ["*__t00"], 1000: ["*__t0?"], 5000: ["*"]}
+USES = {10: ["s00?__t00"], 100: ["*__t00"], 1000: ["*__t0?"], 5000: ["s*"]}
 """Each agent may use as many of the 5,000 as its name says."""
 TIMES = {10: 1000, 100: 400, 1000: 80, 5000: 16}
 ERAS: tuple[Era, ...] = ("modern", "legacy")

@@ -8,6 +8,7 @@ Measured: 0.3 us where no rule says anything of arguments; with argument schemas
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from hub.env import Env
@@ -23,7 +24,9 @@ class Authorize:
     def __init__(self, env: Env) -> None:
         self._env = env
 
-    async def __call__(self, call: Call, inner: Handler) -> Result:
+    def __call__(self, call: Call, inner: Handler) -> Awaitable[Result]:
+        """Raises `NotFound`, `Denied`."""
+        # No coroutine of its own: each costs whenever the call is resumed.
         entry = call.entry
         if entry is None:
             raise NotFound(unknown(call))
@@ -44,7 +47,7 @@ class Authorize:
             rules, params = judged.rules, judged.params
         if rules is not call.rules or params is not call.params:
             call = replace(call, params=params, rules=rules)
-        return await inner(call)
+        return inner(call)
 
 
 def unknown(call: Call) -> str:

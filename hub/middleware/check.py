@@ -7,7 +7,7 @@ tool error that names each wrong argument, which a model can read and mend; noth
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import jsonschema_rs
@@ -30,10 +30,14 @@ class Check:
         self._wanted = wanted
         self._compiled: dict[int, tuple[Entry, jsonschema_rs.Validator | None]] = {}
 
-    async def __call__(self, call: Call, inner: Handler) -> Result:
+    def __call__(self, call: Call, inner: Handler) -> Awaitable[Result]:
+        # No coroutine of its own where there is nothing to do, which is the usual case.
         entry = call.entry
         if entry is None or call.method != "tools/call" or not self._wanted(entry.server):
-            return await inner(call)
+            return inner(call)
+        return self._checked(call, entry, inner)
+
+    async def _checked(self, call: Call, entry: Entry, inner: Handler) -> Result:
         validator = self._validator(entry)
         wrong = [] if validator is None else _wrong(validator, call.params.get("arguments", {}))
         if not wrong:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import anyio
 
 from connectors.base import RemoteError
-from connectors.jsonrpc import encode
+from connectors.jsonrpc import Spelt, encode
 from hub.env import Env
 from hub.errors import HubError, Refused, StoreError, UpstreamError
 from hub.model import Call, Handler, Json, Result
@@ -24,6 +24,7 @@ from hub.store.calls import Calls, Intent, Outcome, State
 __all__ = ["Record"]
 
 _NAME_LENGTH_MAX: Final = 2048
+_PLAIN_LENGTH_MAX: Final = 64
 _LATE_SECONDS: Final = 3.0
 """How long a cancelled call waits for its row: a little more than the store's own bound."""
 
@@ -45,9 +46,10 @@ class Record:
 
     async def __call__(self, call: Call, inner: Handler) -> Result:
         """Raises what `inner` raises, or `StoreError` if the call or its outcome cannot be written."""
-        began = self._env.monotonic()
-        may_change = call.entry is not None and not call.entry.reads_only and call.method != "tasks/get"
-        intent = self._intent(call)
+        began, entry = self._env.monotonic(), call.entry
+        may_change = entry is not None and not entry.reads_only and call.method != "tasks/get"
+        marked = self._redactor.marked(entry)
+        intent = self._intent(call, marked)
         if may_change:
             try:
                 waits = self._calls.intend(intent)
@@ -60,7 +62,7 @@ class Record:
             raise StoreError(self._calls.trouble)
         try:
             result = await inner(call)
-            outcome = self._answered(call, result, self._since(began))
+            outcome = self._answered(result, marked, self._since(began))
         except anyio.get_cancelled_exc_class():
             state: State = "unknown" if may_change else "cancelled"
             await self._record_late(intent, Outcome(state, "cancelled", duration_us=self._since(began)))
@@ -68,7 +70,14 @@ class Record:
         except Exception as error:
             await self._record(intent, self._failed(error, may_change, self._since(began)), may_change)
             raise
-        await self._record(intent, outcome, may_change)
+        # As in `_record`, without a coroutine of its own.
+        try:
+            waits = self._calls.record(intent, outcome)
+            if waits is not None:
+                await waits
+        except StoreError:
+            self._owe(intent, outcome, may_change)
+            raise
         return result
 
     async def _record(self, intent: Intent, outcome: Outcome, owed: bool) -> None:
@@ -77,20 +86,30 @@ class Record:
             if waits is not None:
                 await waits
         except StoreError:
-            # Its effect may stand: the row must not say "intended" for ever.
-            if owed:
-                self._calls.owe(intent, outcome)
+            self._owe(intent, outcome, owed)
             raise
+
+    def _owe(self, intent: Intent, outcome: Outcome, owed: bool) -> None:
+        # Its effect may stand: the row must not say "intended" for ever.
+        if owed:
+            self._calls.owe(intent, outcome)
 
     async def _record_late(self, intent: Intent, outcome: Outcome) -> None:
         """Record of a call that is being cancelled: bounded, and never in the way of the cancellation."""
         with anyio.move_on_after(_LATE_SECONDS, shield=True), contextlib.suppress(StoreError):
             await self._record(intent, outcome, True)
 
-    def _intent(self, call: Call) -> Intent:
-        shortened, left_out = _shortened_arguments(_sayable(call.params), self._bytes_max)
-        params, size = _text(shortened, self._bytes_max)
-        entry, redactor = call.entry, self._redactor
+    def _intent(self, call: Call, marked: frozenset[str]) -> Intent:
+        params, left_out = call.params, 0
+        if "inputResponses" in params:
+            params = _sayable(params)
+        if _is_long(params.get("arguments"), self._bytes_max):
+            params, left_out = _shortened_arguments(params, self._bytes_max)
+        text, size = _text(params, self._bytes_max)
+        entry, redactor, name = call.entry, self._redactor, call.name
+        if entry is None or entry.kind != "tool" or len(name) > _PLAIN_LENGTH_MAX:
+            # Tools are called by their names and nothing else; a URI says more.
+            name = redactor.redact(name[:_NAME_LENGTH_MAX])
         return Intent(
             call.id,
             call.session,
@@ -98,24 +117,25 @@ class Record:
             call.agent.token,
             None if entry is None else entry.server,
             call.method,
-            redactor.redact(call.name[:_NAME_LENGTH_MAX]),
+            name,
             None if entry is None else entry.own,
-            redactor.redact(params, redactor.marked(entry)),
+            redactor.redact(text, marked),
             size + left_out,
             int(self._env.now() * 1000),
         )
 
-    def _answered(self, call: Call, result: Result, duration_us: int) -> Outcome:
-        shortened, left_out = _shortened(result, self._bytes_max)
-        text, size = _text(shortened, self._bytes_max)
-        text = self._redactor.redact(text, self._redactor.marked(call.entry))
-        state: State = "done"
-        kind = None
-        if result.get("isError") is True:
-            state, kind = "failed", "tool_error"
-        elif result.get("resultType") == "input_required":
-            kind = "input_required"
-        return Outcome(state, kind, result=text, result_bytes=size + left_out, duration_us=duration_us)
+    def _answered(self, result: Result, marked: frozenset[str], duration_us: int) -> Outcome:
+        if type(result) is Spelt and len(result.text) <= self._bytes_max:
+            text, size = result.text.decode(), len(result.text)
+        else:
+            shortened, left_out = _shortened(result, self._bytes_max)
+            text, size = _text(shortened, self._bytes_max)
+            size += left_out
+        text = self._redactor.redact(text, marked)
+        if "isError" in result and result["isError"] is True:
+            return Outcome("failed", "tool_error", None, None, text, None, size, duration_us)
+        kind = "input_required" if result.get("resultType") == "input_required" else None
+        return Outcome("done", kind, None, None, text, None, size, duration_us)
 
     def _failed(self, error: Exception, may_change: bool, duration_us: int) -> Outcome:
         state: State = "failed"
@@ -135,6 +155,15 @@ class Record:
 
     def _since(self, began: float) -> int:
         return round((self._env.monotonic() - began) * 1e6)
+
+
+def _is_long(arguments: Any, bytes_max: int) -> bool:
+    """Whether any of them is a text that may be longer than that."""
+    if type(arguments) is dict:
+        for value in arguments.values():
+            if type(value) is str and len(value) > bytes_max:
+                return True
+    return False
 
 
 def _sayable(params: Json) -> Json:
@@ -168,12 +197,8 @@ def _text(value: Any, bytes_max: int) -> tuple[str, int]:
 
 def _shortened_arguments(params: Json, bytes_max: int) -> tuple[Json, int]:
     """Params without the far ends of their long arguments, and how many characters those have."""
-    arguments = params.get("arguments")
-    if type(arguments) is not dict:
-        return params, 0
+    arguments = params["arguments"]
     long = {key: text for key, text in arguments.items() if type(text) is str and len(text) > bytes_max}
-    if not long:
-        return params, 0
     cut = {key: text[:bytes_max] for key, text in long.items()}
     left_out = sum(len(text) - bytes_max for text in long.values())
     return {**params, "arguments": {**arguments, **cut}}, left_out

@@ -28,7 +28,7 @@ from hub.server.headers import (
     text,
 )
 from hub.server.listening import SUBSCRIBING, agree, honoured
-from hub.server.methods import answer, initialize, respond, silenced
+from hub.server.methods import AFTER, answer, before, initialize, respond, silenced
 from hub.server.replies import (
     MODERN_STATUS,
     Rejection,
@@ -218,7 +218,11 @@ class HttpApp:
             if outcome is None:
                 return
         else:
-            outcome = await respond(front, caller, id, method, params)
+            code, answered = await respond(front, caller, id, method, params, bare=not facts.prefers_stream)
+            if not code and not facts.prefers_stream:
+                request.answer(200, answered, before=before(id), after=AFTER)
+                return
+            outcome = code, answered
         code, answered = outcome
         if not code and stream is not None and facts.prefers_stream:
             await stream.start()

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, encode
 from hub.errors import Denied, OverLimit, Unapproved
 from hub.hub import METHOD_KINDS
-from hub.model import Agent, Json, Notify, Result
+from hub.model import Agent, Call, Json, Notify, Result
 from hub.server.era import (
     LOG_LEVELS,
     SERVER_INFO,
@@ -21,6 +21,7 @@ from hub.server.era import (
     inner_params,
     legacy_version,
     shaped,
+    text_of,
 )
 from hub.server.errors import Fault, fault_of, refusal
 from hub.server.extended import ask_task, use_extension
@@ -31,30 +32,61 @@ from hub.server.questions import CannotAsk, concluded
 from hub.sessions import Session
 from hub.tasks import TASK_METHODS
 
-__all__ = ["LEGACY", "MODERN", "answer", "failure", "initialize", "is_use", "respond", "silenced"]
+__all__ = [
+    "AFTER",
+    "LEGACY",
+    "MODERN",
+    "answer",
+    "before",
+    "failure",
+    "initialize",
+    "is_use",
+    "respond",
+    "silenced",
+]
 
 Method = Callable[[Front, Caller, str, Json, Notify | None], Awaitable[bytes]]
 """`(front, caller, method, params, notify)` -> the JSON text of the result."""
 
 
 async def respond(
-    front: Front, caller: Caller, id: int | str, method: str, params: Json, notify: Notify | None = None
+    front: Front,
+    caller: Caller,
+    id: int | str,
+    method: str,
+    params: Json,
+    notify: Notify | None = None,
+    *,
+    bare: bool = False,
 ) -> tuple[int, bytes]:
-    """The whole answer to one request, and the code of the error that it is (0: a result)."""
+    """The whole answer to one request, and the code of the error that it is (0: a result).
+
+    Args:
+        bare: Leave a result as it is: its sender puts it between `before` and `AFTER`.
+    """
     try:
         handle = (MODERN if caller.modern else LEGACY).get(method)
         if handle is None and front.hub.speakers(caller.agent, method):
             handle = use_extension
         if handle is None:
             raise Fault(METHOD_NOT_FOUND, f"Method not found: {method:.100}")
-        return 0, answer(id, await handle(front, caller, method, params, notify))
+        text = await handle(front, caller, method, params, notify)
+        return 0, text if bare else answer(id, text)
     except Exception as error:
         fault = fault_of(error, modern=caller.modern, method=method, params=params)
         return fault.code, failure(fault, id)
 
 
 def answer(id: int | str, result: bytes) -> bytes:
-    return b'{"jsonrpc":"2.0","id":' + encode(id) + b',"result":' + result + b"}"
+    return before(id) + result + AFTER
+
+
+def before(id: int | str) -> bytes:
+    """What stands before a result in the answer to that request."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":' % (b"%d" % id if type(id) is int else encode(id))
+
+
+AFTER: Final = b"}"
 
 
 def failure(fault: Fault, id: int | str | None = None) -> bytes:
@@ -153,34 +185,55 @@ async def _use(front: Front, caller: Caller, method: str, params: Json, notify: 
     inner = inner_params(params)
     session = caller.session or await front.sessions.current(caller.agent, caller.client)
 
-    async def call(params: Json) -> Result:
+    made = front.hub.new_call(
+        caller.agent,
+        session.id,
+        method,
+        inner,
+        capabilities=caller.capabilities,
+        modern=caller.modern,
+        log_level=caller.log_level,
+        notify=notify,
+    )
+    try:
+        result = await front.hub.call(made)
+    except (OverLimit, Denied, Unapproved) as error:
+        if method != "tools/call":
+            raise
+        result = refusal(error)
+    if not caller.modern and result.get("resultType") == "input_required":
+        result = await _conclude(front, caller, made, result)
+    return text_of(result, method, caller)
+
+
+async def _conclude(front: Front, caller: Caller, call: Call, result: Result) -> Result:
+    """What becomes of a call whose server asks a client of the older era."""
+    first = {key: value for key, value in call.params.items() if key not in _OF_LATER_ROUNDS}
+
+    async def again(more: Json) -> Result:
         made = front.hub.new_call(
-            caller.agent,
-            session.id,
-            method,
-            params,
-            capabilities=caller.capabilities,
-            modern=caller.modern,
-            log_level=caller.log_level,
-            notify=notify,
+            call.agent,
+            call.session,
+            call.method,
+            {**first, **more},
+            capabilities=call.capabilities,
+            modern=call.modern,
+            log_level=call.log_level,
+            notify=call.notify,
         )
         try:
             return await front.hub.call(made)
         except (OverLimit, Denied, Unapproved) as error:
-            if method != "tools/call":
+            if call.method != "tools/call":
                 raise
             return refusal(error)
 
-    result = await call(inner)
-    if not caller.modern and result.get("resultType") == "input_required":
-        first = {key: value for key, value in inner.items() if key not in _OF_LATER_ROUNDS}
-        try:
-            result = await concluded(front.questions, caller, result, lambda more: call({**first, **more}))
-        except CannotAsk as error:
-            if method != "tools/call":
-                raise Fault(INTERNAL_ERROR, str(error), {"reason": "question"}) from None
-            result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
-    return encode(shaped(result, method, caller))
+    try:
+        return await concluded(front.questions, caller, result, again)
+    except CannotAsk as error:
+        if call.method != "tools/call":
+            raise Fault(INTERNAL_ERROR, str(error), {"reason": "question"}) from None
+        return {"content": [{"type": "text", "text": str(error)}], "isError": True}
 
 
 _OF_LATER_ROUNDS: Final = ("inputResponses", "requestState")

@@ -82,7 +82,8 @@ class Outbox:
     """
 
     def __init__(self, silenced: frozenset[str]) -> None:
-        self.filled = anyio.Event()
+        self.filled: anyio.Event | None = None
+        """For whoever writes; made when somebody does, which is rare."""
         self.on_first: Callable[[], None] | None = None
         """Called once, when there is something."""
         self.let_go: list[int | None] = []
@@ -95,10 +96,10 @@ class Outbox:
     def put(self, method: str, params: Json) -> None:
         if method == LET_GO:
             self.let_go = [params.get("retry")]
-            self._fill()
+            self.fill()
         elif method not in self._silenced:
             self._notes.append((method, params))
-            self._fill()
+            self.fill()
 
     @asynccontextmanager
     async def back(self) -> AsyncIterator[Say]:
@@ -107,7 +108,7 @@ class Outbox:
 
     async def send(self, message: bytes) -> None:
         self._messages.append(message)
-        self._fill()
+        self.fill()
 
     def take(self) -> list[bytes]:
         taken = [*(notification(method, params) for method, params in self._notes), *self._messages]
@@ -116,8 +117,10 @@ class Outbox:
         self.filled = anyio.Event()
         return taken
 
-    def _fill(self) -> None:
-        self.filled.set()
+    def fill(self) -> None:
+        """There is something."""
+        if self.filled is not None:
+            self.filled.set()
         if self.on_first is not None:
             self.on_first()
             self.on_first = None
@@ -152,7 +155,7 @@ async def serve_call(
         if writing is None:
             return code, answered
         outcome.append(answered)
-        outbox.filled.set()
+        outbox.fill()
         await writing
         return None
     finally:
@@ -176,6 +179,7 @@ async def _write_call(stream: EventStream, outbox: Outbox, outcome: list[bytes])
         while outbox.let_go:
             await stream.let_go(outbox.let_go.pop())
         with anyio.move_on_after(KEEP_ALIVE_SECONDS):
+            assert outbox.filled is not None
             await outbox.filled.wait()
 
 

@@ -153,15 +153,21 @@ class Request:
         """Return once the client has read, or has gone. No bound: it is the caller's."""
         await self._connection.room()
 
-    def answer(self, status: int, body: bytes = b"", *headers: Header) -> None:
-        """The whole answer: JSON text, or nothing."""
+    def answer(
+        self, status: int, body: bytes = b"", *headers: Header, before: bytes = b"", after: bytes = b""
+    ) -> None:
+        """The whole answer: JSON text, or nothing.
+
+        Args:
+            before, after: What stands around `body`, if there is one: to join them costs 0.3 ms a MiB.
+        """
         if self.ended:
             return
         self.started = self.ended = True
         connection, sent = self._connection, body
         keeps = connection.keeps(self)
         if body:
-            head = b"%b%d\r\n" % (_JSON[status], len(body))
+            head = b"%b%d\r\n" % (_JSON[status], len(before) + len(body) + len(after))
         else:
             head = _STATUS[status] if status == 204 else _STATUS[status] + b"content-length: 0\r\n"
         for header in headers:
@@ -169,12 +175,14 @@ class Request:
         if not keeps:
             head += CLOSE
         if self.head.method == "HEAD":
-            sent = b""
+            before = sent = after = b""
         if len(sent) < _APART_BYTES:
-            connection.put(b"%b\r\n%b" % (head, sent))
+            connection.put(b"%b\r\n%b%b%b" % (head, before, sent, after))
         else:
-            connection.put(head + b"\r\n")
+            connection.put(b"%b\r\n%b" % (head, before))
             connection.put(sent)
+            if after:
+                connection.put(after)
         connection.answered()
 
     def start(self, headers: bytes) -> None:

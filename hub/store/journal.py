@@ -83,11 +83,9 @@ class Journal:
             return None
         memory, start = self._memory, self._half * HALF_BYTES + self._at
         end = start + size
-        # The length comes last: a row is there whole or not at all.
+        # The end first, and then all at once: of a row that is not there whole, the checksum does not fit.
         memory[end : end + 4] = _END
-        memory[start + _HEAD.size : end] = data
-        memory[start + 4 : start + 8] = zlib.crc32(data).to_bytes(4, "little")
-        memory[start : start + 4] = len(data).to_bytes(4, "little")
+        memory[start:end] = _HEAD.pack(len(data), zlib.crc32(data)) + data
         self._at += size
         self._unwritten[self._half] += 1
         return self._half
@@ -97,9 +95,9 @@ class Journal:
         """Whether any row of it may not be in the database yet."""
         return self._unwritten != [0, 0]
 
-    def written(self, half: int) -> None:
-        """One row of that half is in the database."""
-        self._unwritten[half] -= 1
+    def written(self, half: int, rows: int = 1) -> None:
+        """So many rows of that half are in the database."""
+        self._unwritten[half] -= rows
 
     def close(self) -> None:
         self._memory.close()

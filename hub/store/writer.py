@@ -40,8 +40,8 @@ Entry = tuple[Waiter, "Row | Work"]
 
 QUEUE_MAX: Final = 10_000
 OWED_MAX: Final = 1_000
-GROUP_SECONDS: Final = 0.01
-"""How long rows in the journal wait for others to be written with."""
+GROUP_SECONDS: Final = 0.1
+"""How long rows in the journal wait for others to be written with. (Whoever reads makes them be written.)"""
 _GROUP_MAX: Final = 4 * ROWS_MAX
 _PROBE_SECONDS: Final = 0.25
 _PROBE_BYTES: Final = 8192
@@ -148,8 +148,15 @@ class Writer:
             self._bell.put(None)
 
     def _settle_group(self, group: Sequence[Entry]) -> None:
+        halves = [0, 0]
         for waiter, _ in group:
-            self._settle(waiter, None, None)
+            if type(waiter) is int:
+                halves[waiter] += 1
+            else:
+                self._settle(waiter, None, None)
+        if self._journal is not None:
+            for half, rows in enumerate(halves):
+                self._journal.written(half, rows)
 
     def _settle_each(self, settled: Sequence[Settled]) -> None:
         for waiter, value, error in settled:
@@ -216,7 +223,7 @@ class Writer:
 
     def _commit(self, connection: sqlite3.Connection, group: list[Entry]) -> None:
         try:
-            if len(group) <= ROWS_MAX and all(type(item) is tuple for _, item in group):
+            if all(isinstance(item, tuple) for _, item in group):
                 try:
                     _write_together(connection, [item for _, item in group])  # type: ignore[misc]
                 except Exception as error:
