@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.processes import Failed, Gateway, free_port, process, ready
 
-__all__ = ["fastmcp", "installed_version"]
+__all__ = ["fastmcp", "installed", "installed_version"]
 
 FOLDER = Path(__file__).parent.parent / ".cache" / "fastmcp"
 SCRIPT = Path(__file__).with_name("fastmcp_mount.py")
@@ -23,7 +23,7 @@ INSTALL_SECONDS = 120.0
 @asynccontextmanager
 async def fastmcp(echo_port: int, folder: Path) -> AsyncIterator[Gateway]:
     """Raises `Failed` where it cannot be installed."""
-    python = await asyncio.to_thread(_installed)
+    python = await asyncio.to_thread(installed)
     port, log = free_port(), folder / "fastmcp.log"
     command = [str(python), "-P", str(SCRIPT), str(port), f"http://127.0.0.1:{echo_port}/mcp"]
     with process(command, log, cwd=folder) as running:
@@ -31,7 +31,7 @@ async def fastmcp(echo_port: int, folder: Path) -> AsyncIterator[Gateway]:
         yield Gateway(port, running.pid)
 
 
-def _installed() -> Path:
+def installed() -> Path:
     python = FOLDER / "bin" / "python"
     if (FOLDER / "installed").exists():
         return python

@@ -48,9 +48,15 @@ def pages(files: Path, folder: Path) -> AbstractAsyncContextManager[Gateway]:
 
 
 @asynccontextmanager
-async def hub(echo_port: int, folder: Path, *, under: tuple[str, ...] = ()) -> AsyncIterator[Gateway]:
-    """The real command, with identity, policy and recording on, as a person would run it."""
-    server = SERVER.format(name="echo", port=echo_port, path="/mcp")
+async def hub(
+    echo_port: int, folder: Path, *, under: tuple[str, ...] = (), more: str = ""
+) -> AsyncIterator[Gateway]:
+    """The real command, with identity, policy and recording on, as a person would run it.
+
+    Args:
+        more: What the server's manifest says besides.
+    """
+    server = SERVER.format(name="echo", port=echo_port, path="/mcp") + more
     home = Home.make(folder / f"home-{free_port()}", {"echo": server}, {"bench": ["echo__*"]})
     async with home.started(await home.headers(), under=under) as gateway:
         yield gateway

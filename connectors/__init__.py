@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = {
     "url": "connectors.http:Http",
     "python": "connectors.python:Python",
     "package": "connectors.package:Package",
+    "cassette": "connectors.cassette:Cassette",
 }
 
 

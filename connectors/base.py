@@ -20,6 +20,8 @@ __all__ = [
     "LEGACY_VERSIONS",
     "LET_GO",
     "MODERN_VERSIONS",
+    "Access",
+    "Bearer",
     "ConfigError",
     "Connector",
     "Context",
@@ -27,6 +29,8 @@ __all__ = [
     "Json",
     "Link",
     "LinkError",
+    "LoginNeeded",
+    "LoginTooNarrow",
     "Notify",
     "OnRequest",
     "Peer",
@@ -109,6 +113,59 @@ class LinkError(Exception):
         self.too_large = too_large
 
 
+class LoginNeeded(LinkError):
+    """The server wants a token that only a person's login can get; what was asked was not done.
+
+    Trying again is useless until somebody has logged in.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False)
+
+
+class LoginTooNarrow(LinkError):
+    """The server wants a login for more than there is one for; what was asked was not done.
+
+    Args:
+        scopes: What it asks for, where it said so; safe to show.
+    """
+
+    def __init__(self, reason: str, scopes: tuple[str, ...]) -> None:
+        super().__init__(reason, sent=False)
+        self.scopes = scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """An access token, and for how long it is sure to count."""
+
+    token: str
+    """Secret. Fit for a header."""
+    seconds: float | None
+    """After so many it is to be asked for again; `None`: its issuer did not say."""
+
+
+class Access(Protocol):
+    """Where a link gets its access token from. Shared by all links that use the same account."""
+
+    async def current(self) -> Bearer | None:
+        """The token to send now, made anew where it is nearly over; `None` to send none.
+
+        Raises:
+            LoginNeeded: there was one, and only a new login can give another.
+            LinkError: it could not be had this time.
+            ConfigError: it cannot be had as the manifest is written.
+        """
+        ...
+
+    async def renewed(self, refused: str) -> Bearer | None:
+        """Another token, after the server has refused this one; `None` where there is no other.
+
+        Raises: as `current`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """What a server said of itself when the link was opened."""
@@ -142,6 +199,8 @@ class Context:
     client: Json
     """Our `clientInfo`, as sent to the server."""
     cwd: Path | None = None
+    access: Access | None = None
+    """Where a kind that sends tokens gets them from; `None`: it sends none but what its manifest has."""
     era: Era = "auto"
     version: str | None = None
     """The version agreed on last time, if any: tried first, so that silent servers cost no probe."""
@@ -150,6 +209,9 @@ class Context:
     message_bytes_max: int = 64 * 1024 * 1024
     concurrent_max: int | None = None
     """How many requests may be under way on the link at once; `None` leaves it to the kind."""
+    memory_bytes_max: int | None = None
+    files_max: int | None = None
+    """What a server's process, and each that it starts, may have of its own (`children.Bounds`)."""
     on_notify: Notify = lambda method, params: None
     """Notifications that belong to no request of ours (`notifications/tools/list_changed`)."""
     on_request: OnRequest | None = None

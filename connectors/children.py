@@ -15,11 +15,14 @@ Not handled: a descendant that moves to a session of its own leaves the group an
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -30,7 +33,7 @@ from connectors.base import LinkError
 from connectors.child import Child
 from connectors.stderr import harmless
 
-__all__ = ["GRACE_SECONDS", "Child", "Children", "harmless"]
+__all__ = ["GRACE_SECONDS", "Bounds", "Child", "Children", "harmless"]
 
 GRACE_SECONDS: Final = 2.0
 
@@ -50,6 +53,38 @@ for group in $groups; do kill -s TERM -- "-$group"; done
 sleep 1
 for group in $groups; do kill -s KILL -- "-$group"; done
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one process, and each that it starts, may have of its own. Linux only.
+
+    Put on as soon as it runs, which it has done for less than a millisecond by then.
+    """
+
+    memory_bytes: int | None = None
+    """Writable memory of its own (`RLIMIT_DATA`); what is only reserved, as by node, does not count."""
+    files: int | None = None
+    """Open files."""
+
+    def put_on(self, pid: int) -> None:
+        """Raises `OSError`: they cannot be put on here."""
+        if self.memory_bytes is None and self.files is None:
+            return
+        if sys.platform != "linux":
+            raise OSError(errno.ENOTSUP, "`limits: {memory: ..., files: ...}` need Linux")
+        try:
+            if self.memory_bytes is not None:
+                resource.prlimit(pid, resource.RLIMIT_DATA, (self.memory_bytes, self.memory_bytes))
+            if self.files is not None:
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (self.files, self.files))
+        except ProcessLookupError:
+            pass  # It has ended already: its exit says why.
+        except ValueError as error:  # More than this process may have itself.
+            raise OSError(errno.EPERM, f"its limits are more than the hub has: {error}") from None
+
+
+NO_BOUNDS: Final = Bounds()
 
 
 class Children:
@@ -98,6 +133,7 @@ class Children:
         on_stderr: Callable[[str], None],
         on_end: Callable[[str], None] = lambda sentence: None,
         on_start: Callable[[Child], None] = lambda child: None,
+        bounds: Bounds = NO_BOUNDS,
     ) -> Child:
         """Start one process. Whoever starts it closes it: `try: ... finally: await child.aclose()`.
 
@@ -109,6 +145,7 @@ class Children:
             on_end: Gets a sentence, once: "it ended with exit status 3", "it was killed by
                 SIGKILL", "it closed its standard output". All output came before.
             on_start: Gets the child before any other of these is called.
+            bounds: What it may have of its own.
 
         Raises:
             OSError: it cannot be started.
@@ -118,7 +155,12 @@ class Children:
         if self._closing:
             raise LinkError("no process is started any more: all are being ended", sent=False)
         child = Child(
-            self._spawn(argv, env, cwd), on_stdout, on_stderr, on_end, self._remove, self._grace_seconds
+            self._spawn(argv, env, cwd, bounds),
+            on_stdout,
+            on_stderr,
+            on_end,
+            self._remove,
+            self._grace_seconds,
         )
         self._living[child.pid] = child
         self._tell_guard(f"+{child.pid}\n")
@@ -132,12 +174,14 @@ class Children:
             raise
         return child
 
-    def _spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, bounds: Bounds
+    ) -> subprocess.Popen[bytes]:
         """Takes 1 to 2 ms, in which the event loop stands, as it would with the loop's own means."""
         if self._guard is None:
             self._guard = _start_guard()
         # Not through the event loop: uvloop hands a child our open files, and sockets for pipes.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*self._dying_with_us(), *argv],
             bufsize=0,
             stdin=subprocess.PIPE,
@@ -147,6 +191,13 @@ class Children:
             cwd=cwd,
             start_new_session=True,
         )
+        try:
+            bounds.put_on(process.pid)
+        except BaseException:  # Nobody would know it.
+            process.kill()
+            process.wait()
+            raise
+        return process
 
     def _remove(self, child: Child) -> None:
         self._living.pop(child.pid, None)

@@ -13,15 +13,17 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from connectors.base import ConfigError, Context, Link
+from connectors.http_access import AccessPool, Carried
 from connectors.http_connect import Address, Route, proxy_for, tls_context
 from connectors.http_headers import is_name, is_value
 from connectors.http_link import HttpLink
 from connectors.http_pool import CONNECTIONS_MAX, Pool
 from connectors.http_reach import Reach
 from connectors.http_requests import Requests
+from connectors.oauth_settings import OAuth
 
 __all__ = ["Http"]
 
@@ -53,6 +55,9 @@ class Http(BaseModel):
     ca: str | None = None
     """A file of CA certificates (PEM) to trust instead of the system's."""
 
+    oauth: OAuth | None = None
+    """What a login needs besides what the server says itself."""
+
     allow_private: bool = False
     """Whether its name may lead to an address that is not of the public internet. One that `url` names
     itself, as a number or as `localhost`, always may be connected to."""
@@ -79,6 +84,17 @@ class Http(BaseModel):
             seen.add(lower)
         return headers
 
+    @model_validator(mode="after")
+    def _check_oauth(self) -> Http:
+        if self.oauth is not None and not self.takes_token:
+            raise ValueError("has both `oauth` and a header `Authorization`. Keep one of the two.")
+        return self
+
+    @property
+    def takes_token(self) -> bool:
+        """Whether a token of a login may be sent: its manifest gives no credential for the same place."""
+        return all(name.lower() != "authorization" for name in self.headers)
+
     def describe(self) -> str:
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -94,13 +110,21 @@ class Http(BaseModel):
         """See `Connector.open`. The environment's proxies are read here, once for the link."""
         requests, route = await self._resolve(context)
         limit = min(context.concurrent_max or CONNECTIONS_MAX, CONNECTIONS_MAX)
-        calls = Pool(route, body_bytes_max=context.message_bytes_max, connections_max=limit)
-        side = Pool(route, body_bytes_max=context.message_bytes_max, connections_max=SIDE_CONNECTIONS_MAX)
+        size = context.message_bytes_max
+        carried = await self._carried(context)
+        calls, side = (
+            Pool(route, body_bytes_max=size, connections_max=most)
+            if carried is None
+            else AccessPool(carried, route, body_bytes_max=size, connections_max=most)
+            for most in (limit, SIDE_CONNECTIONS_MAX)
+        )
         failure: Exception | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 link = HttpLink(requests, calls, side, context, tasks)
                 try:
+                    if carried is not None:
+                        tasks.start_soon(carried.keep)
                     await link.start()
                     yield link
                 except Exception as error:
@@ -113,6 +137,13 @@ class Http(BaseModel):
         finally:
             await calls.close()
             await side.close()
+
+    async def _carried(self, context: Context) -> Carried | None:
+        """The token of a login, if there is one."""
+        if context.access is None or not self.takes_token:
+            return None
+        bearer = await context.access.current()
+        return None if bearer is None else Carried(context.access, bearer)
 
     async def _resolve(self, context: Context) -> tuple[Requests, Route]:
         """Everything that does not change while the link is open."""

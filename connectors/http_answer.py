@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from connectors.base import SUBSCRIPTION_ID_KEY, Json, LinkError, RemoteError
+from connectors.base import SUBSCRIPTION_ID_KEY, Json, LinkError, LoginNeeded, LoginTooNarrow, RemoteError
 from connectors.http_response import Response, status_text
 from connectors.jsonrpc import (
     INVALID_REQUEST,
@@ -24,6 +24,7 @@ from connectors.jsonrpc import (
     parse,
     result_of,
 )
+from connectors.oauth_challenge import challenge_of
 
 __all__ = [
     "answer_of",
@@ -40,6 +41,10 @@ __all__ = [
 _RETRY_SECONDS_MAX: Final = 86_400.0
 _SESSION_BODY_MAX: Final = 2048
 _SESSION_ID_MAX: Final = 1024
+_WANTS: Final = (
+    "it wants credentials. Add them to its manifest, for example "
+    '`headers: {Authorization: "Bearer ${secret:NAME}"}`.'
+)
 _session_id = re.compile(r"[\x21-\x7e]*")
 _no_session = re.compile(
     rb"session[ -]?id|(?:no valid|invalid|unknown|expired) session|session not found", re.I
@@ -120,7 +125,7 @@ def refusal_of(response: Response, budget: Budget, credentials: Collection[str])
     if 300 <= status < 400:
         return LinkError(_redirect(text, response.header(b"location")))
     if status in (401, 403):
-        return LinkError(_refused(text, credentials))
+        return _refused(response, text, credentials)
     if status in (429, 503):
         seconds = _retry_seconds(response)
         if seconds is not None:
@@ -197,14 +202,20 @@ def _redirect(text: str, location: str) -> str:
     return f"{text}: it redirects{where}. Redirects are not followed; put the final address into `url`."[:400]
 
 
-def _refused(text: str, credentials: Collection[str]) -> str:
+def _refused(response: Response, text: str, credentials: Collection[str]) -> LinkError:
+    challenge = challenge_of(response)
+    if challenge is not None and not any(name.lower() == "authorization" for name in credentials):
+        if response.status == 401 and challenge.metadata is not None:
+            return LoginNeeded(f"{text}: it wants a login")
+        if response.status == 401 and not credentials:
+            # It may want a key that never changes, or a login as before 2025-06-18.
+            return LoginNeeded(f"{text}: {_WANTS}")
+        if challenge.error == "insufficient_scope":
+            return LoginTooNarrow(f"{text}: its login does not reach that far", challenge.scopes[:16])
     if not credentials:
-        return (
-            f"{text}: it wants credentials. Add them to its manifest, for example "
-            '`headers: {Authorization: "Bearer ${secret:NAME}"}`.'
-        )
+        return LinkError(f"{text}: {_WANTS}")
     names = ", ".join(f"`{name}`" for name in credentials)
-    return f"{text}: it refused the credentials. Check {names} under `headers:` in its manifest."
+    return LinkError(f"{text}: it refused the credentials. Check {names} under `headers:` in its manifest.")
 
 
 def _retry_seconds(response: Response) -> float | None:

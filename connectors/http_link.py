@@ -27,6 +27,7 @@ from connectors.base import (
     Peer,
     RemoteError,
 )
+from connectors.correlation import Correlation, Waiting
 from connectors.http_answer import (
     answer_of,
     check_id,
@@ -41,7 +42,7 @@ from connectors.http_listen import listen
 from connectors.http_pool import Pool
 from connectors.http_requests import Requests, modern_lines
 from connectors.http_response import Response, Stream, status_text
-from connectors.jsonrpc import METHOD_NOT_FOUND, Budget, Correlation, Waiting
+from connectors.jsonrpc import METHOD_NOT_FOUND, Budget
 from connectors.negotiate import negotiate, stamp
 
 __all__ = ["HttpLink"]

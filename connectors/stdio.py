@@ -20,6 +20,7 @@ from connectors.base import (
     Context,
     Link,
 )
+from connectors.children import Bounds
 from connectors.stderr import harmless
 from connectors.stdio_link import StdioLink
 
@@ -140,6 +141,7 @@ async def open_process(context: Context, argv: Sequence[str], env: Mapping[str, 
             on_stderr=link.hear,
             on_end=link.end,
             on_start=link.attach,
+            bounds=Bounds(context.memory_bytes_max, context.files_max),
         )
     except (OSError, ValueError) as error:
         what = error.strerror if isinstance(error, OSError) else str(error)

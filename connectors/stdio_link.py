@@ -28,6 +28,7 @@ from connectors.base import (
     RemoteError,
 )
 from connectors.child import Child
+from connectors.correlation import Correlation
 from connectors.negotiate import negotiate, stamp
 from connectors.stderr import harmless
 
@@ -54,7 +55,7 @@ class StdioLink:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._child: Child
-        self._correlation = jsonrpc.Correlation()
+        self._correlation = Correlation()
         self._slots = asyncio.Semaphore(context.concurrent_max or CONCURRENT_DEFAULT)
         self._budget = jsonrpc.Budget(context.message_bytes_max, VALUES_MAX)
         self._unfinished = bytearray()

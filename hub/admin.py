@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
@@ -20,6 +19,7 @@ from connectors.base import MODERN_VERSIONS
 from hub import __version__, allowances, edits, patience, records
 from hub.admin_access import AccessAdmin
 from hub.admin_approvals import ApprovalAdmin
+from hub.admin_lookback import LookbackAdmin
 from hub.admin_tokens import TokensAdmin
 from hub.arguments import read_arguments
 from hub.client_config import client_config
@@ -30,7 +30,6 @@ from hub.model import Agent, Json, Kind, Result
 from hub.patience import Progress
 from hub.picture import Picture, Status
 from hub.sessions import Session
-from hub.store import reading
 
 if TYPE_CHECKING:
     from hub.app import App
@@ -39,19 +38,23 @@ if TYPE_CHECKING:
 __all__ = ["Admin", "Progress", "operations"]
 
 
-class Admin(AccessAdmin, ApprovalAdmin, TokensAdmin):
+class Admin(AccessAdmin, ApprovalAdmin, LookbackAdmin, TokensAdmin):
     TELLING: ClassVar = frozenset(
         {"server_check", "server_restart", "tool_call", "resource_read", "prompt_get"}
     )
     """Operations that take a `progress`."""
-    SIGNED: ClassVar = frozenset({"approval_approve", "approval_deny"})
+    SIGNED: ClassVar = frozenset({"approval_approve", "approval_deny", "session_delete", "session_label"})
     """Operations that take the operating system's user who asks, as `peer`."""
 
-    def __init__(self, app: App, url: str | None = None) -> None:
+    def __init__(
+        self, app: App, url: str | None = None, ready: Callable[[], tuple[bool, Json]] | None = None
+    ) -> None:
         """
         Args:
             url: Where agents connect to, where the hub listens.
+            ready: What `/ready` says there.
         """
+        self._ready = ready or app.ready
         self._app = app
         self.url = url
         self._sessions: dict[str, Session] = {}
@@ -60,7 +63,7 @@ class Admin(AccessAdmin, ApprovalAdmin, TokensAdmin):
 
     async def status(self) -> Json:
         """How the hub as a whole is doing."""
-        ready, counts = self._app.ready()
+        ready, counts = self._ready()
         return {
             "version": __version__,
             "home": str(self._app.home.path),
@@ -83,17 +86,19 @@ class Admin(AccessAdmin, ApprovalAdmin, TokensAdmin):
         return self._picture().servers()
 
     async def server(self, name: str) -> Json:
-        return self._picture().server(name)
+        return {**self._picture().server(name), "logins": await self.logins(name)}
 
     async def server_check(self, name: str, progress: Progress) -> Json:
         """Start it if it is not up, ask it anew what it offers, and return how it is."""
         upstream = self._upstream(name)
         await patience.until_up(upstream, upstream.check, progress)
+        upstream.breaker.answered()
         return self._picture().server(name)
 
     async def server_restart(self, name: str, progress: Progress) -> Json:
         upstream = self._upstream(name)
         await patience.until_up(upstream, upstream.restart, progress)
+        upstream.breaker.answered()
         return self._picture().server(name)
 
     async def server_logs(self, name: str, lines: int = 100) -> list[str]:
@@ -176,7 +181,8 @@ class Admin(AccessAdmin, ApprovalAdmin, TokensAdmin):
     async def agent_limits(self, name: str) -> list[Json]:
         """What an agent has used of its limits, and what is left."""
         grants = self._picture().agent_manifest(name).grants()
-        return allowances.shown(name, grants, self._app.meters.used, self._app.env.now())
+        scopes = self._app.identities.scopes(name)
+        return allowances.shown(name, grants, self._app.meters.used, self._app.env.now(), scopes)
 
     async def agent_config(self, name: str) -> Json:
         """A client's configuration to connect as that agent."""
@@ -195,51 +201,18 @@ class Admin(AccessAdmin, ApprovalAdmin, TokensAdmin):
         self._picture().agent_manifest(name)
         removed = await anyio.to_thread.run_sync(edits.remove_agent, self._app.home, name)
         await self._app.identities.remove(name)
+        await self._app.fleet.logins.reload()
         await self._app.sessions.close_all(name)
         await self._app.reload()
         return removed
 
-    # What is recorded
-
-    async def calls(
-        self,
-        agent: str | None = None,
-        server: str | None = None,
-        session: str | None = None,
-        errors: bool = False,
-        since: str | None = None,
-        limit: int = 50,
-    ) -> list[Json]:
-        wanted = records.call_filter(
-            self._app.env.now(),
-            agent=agent,
-            server=server,
-            session=session,
-            errors=errors,
-            since=since,
-            limit=limit,
-        )
-        return records.calls(await self._app.store.read(partial(reading.list_calls, wanted=wanted)))
-
-    async def call(self, id: str) -> Json:
-        return records.call(await self._app.store.read(partial(reading.get_call, id=id)), id)
-
-    async def sessions(self, agent: str | None = None, limit: int = 50) -> list[Json]:
-        return records.sessions(
-            await self._app.store.read(partial(reading.list_sessions, agent=agent, limit=limit))
-        )
-
-    async def session(self, id: str) -> Json:
-        row = await self._app.store.read(partial(reading.get_session, id=id))
-        wanted = reading.CallFilter(session=id, limit=records.CALLS_SHOWN)
-        return records.session(
-            row, id, await self._app.store.read(partial(reading.list_calls, wanted=wanted))
-        )
-
     # How
 
     def _picture(self) -> Picture:
-        statuses = {name: _status(upstream) for name, upstream in self._app.fleet.upstreams.items()}
+        fleet = self._app.fleet
+        statuses = {
+            name: _status(upstream, fleet.replicas(upstream)) for name, upstream in fleet.upstreams.items()
+        }
         return Picture(self._app.manifests, self._app.hub.catalog, statuses)
 
     def _upstream(self, name: str) -> Upstream:
@@ -251,13 +224,16 @@ class Admin(AccessAdmin, ApprovalAdmin, TokensAdmin):
 
     async def _use(self, agent: str, method: str, params: Json, progress: Progress) -> Result:
         who = self._agent(agent)
-        session = await self._session(who)
+        by = await self._session(who)
+        session = self._app.sessions.context(by)
         call = self._app.hub.new_call(
             who,
             session.id,
             method,
             {**params, "_meta": {"progressToken": "admin"}},
             notify=lambda method, said: _pass_on(progress, method, said),
+            labels=session.labels,
+            came_by=by.id,
         )
         try:
             return await self._app.hub.call(call)
@@ -340,12 +316,13 @@ def _checked(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
     return validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))(begin)
 
 
-def _status(upstream: Upstream) -> Status:
+def _status(upstream: Upstream, replicas: list[Json]) -> Status:
     known = upstream.known
     return Status(
         state=upstream.state,
         reason=upstream.reason,
         doing=upstream.doing,
+        needs_login=upstream.main.needs_login,
         since=_moment(upstream.since),
         retry_at=_moment(upstream.retry_at),
         protocol=known.version if known else None,
@@ -353,6 +330,9 @@ def _status(upstream: Upstream) -> Status:
         capabilities=known.capabilities if known else None,
         instructions=known.instructions if known else None,
         last_words=tuple(upstream.stderr)[-20:],
+        breaker=upstream.breaker.state,
+        left_alone=upstream.breaker.sentence(),
+        replicas=tuple(replicas),
     )
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from hub import access
+from hub import access, logins
 from hub.model import Json
+from hub.secrets_file import logins_file
 
 if TYPE_CHECKING:
     from hub.app import App
@@ -30,6 +31,17 @@ class AccessAdmin:
     async def secret_remove(self, name: str) -> Json:
         await anyio.to_thread.run_sync(access.remove_secret, self._app.secrets, name)
         return await self._renewed(name)
+
+    async def logins(self, server: str) -> list[Json]:
+        """The logins at a server; never a token."""
+        return await anyio.to_thread.run_sync(
+            logins.shown, logins_file(self._app.home, self._app.env), server
+        )
+
+    async def login_changed(self, server: str) -> Json:
+        """Somebody has logged in or out there: connect anew with what counts now."""
+        await self._app.fleet.logins.reload()
+        return {"servers": await self._app.renew(lambda manifest: manifest.name == server)}
 
     async def _renewed(self, secret: str) -> Json:
         servers = await self._app.renew(lambda manifest: secret in manifest.secrets())

@@ -7,8 +7,8 @@ what the rule matches, so that to move it or to change its number keeps what was
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -119,8 +119,12 @@ Used = Callable[[str, Measure, float], int]
 """`(meter, measure, period)`: what was used of it in the period that runs now."""
 
 
-def shown(agent: str, grants: Grants, used: Used, now: float) -> list[Json]:
-    """What an agent has used of its limits, for people; a row for each."""
+def shown(agent: str, grants: Grants, used: Used, now: float, scopes: Iterable[Grants] = ()) -> list[Json]:
+    """What an agent has used of its limits, for people; a row for each.
+
+    Args:
+        scopes: Of those of its tokens that are narrower.
+    """
     rows: list[Json] = []
 
     def add(each: Allowance, limit: str, most: float, per: str | None = None, **more: Any) -> None:
@@ -129,7 +133,12 @@ def shown(agent: str, grants: Grants, used: Used, now: float) -> list[Json]:
             {"of": each.name, "limit": limit, "most": most, "per": per, **counted, "where": each.where}
         )
 
-    for each in (*allowances_of(agent, grants), *_of_rules(agent, grants)):
+    of_tokens = (
+        replace(each, name=f"{scope.file} {each.name}")
+        for scope in scopes
+        for each in _of_rules(agent, scope)
+    )
+    for each in (*allowances_of(agent, grants), *_of_rules(agent, grants), *of_tokens):
         for measure, most, period in calendar(each.quota):
             spent = used(each.meter, measure, period)
             until = datetime.fromtimestamp(window(period, now)[1], UTC)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from hub import access, edits, lock, logs, records
+from hub import access, edits, leftover, lock, logs, records
 from hub.env import SystemEnv
 from hub.failure import Failure
 from hub.home import Home
@@ -82,7 +82,11 @@ class _Alone:
         return self._picture.servers()
 
     def server(self, name: str) -> Json:
-        return self._picture.server(name)
+        from hub.logins import shown
+        from hub.secrets_file import logins_file
+
+        found = self._picture.server(name)
+        return {**found, "logins": shown(logins_file(self._home, self._env), name)}
 
     def server_logs(self, name: str, lines: int) -> list[str]:
         self._picture.server_manifest(name)
@@ -110,13 +114,18 @@ class _Alone:
         return self._picture.can(agent, name, pairs or [], self._env.now())
 
     def agent_limits(self, name: str) -> list[Json]:
-        from hub import allowances
+        from hub import allowances, scopes
 
         grants, now = self._picture.agent_manifest(name).grants(), self._env.now()
         rows = self._read(partial(reading.current_usage, now=int(now * 1000)), [])
         used = {(row.meter, row.measure, row.period): row.used for row in rows}
+        live = self._read(partial(reading.live_scopes, agent=name, now=int(now * 1000)), [])
         return allowances.shown(
-            name, grants, lambda meter, measure, period: used.get((meter, measure, int(period)), 0), now
+            name,
+            grants,
+            lambda meter, measure, period: used.get((meter, measure, int(period)), 0),
+            now,
+            scopes.readable(live, within=grants),
         )
 
     def agent_config(self, name: str) -> Json:
@@ -149,6 +158,10 @@ class _Alone:
         access.remove_secret(self._secrets(), name)
         return {"name": name, "servers": []}
 
+    def login_changed(self, server: str) -> Json:
+        """There is no hub that would have to know."""
+        return {"servers": []}
+
     def _secrets(self) -> Secrets:
         from hub import settings
         from hub.secrets import secrets_of
@@ -156,9 +169,11 @@ class _Alone:
         return secrets_of(self._home, settings.load(self._home.settings), self._env)
 
     def _manifests(self) -> Manifests:
-        from hub import manifest
+        from hub import manifest, settings
+        from hub.result_limits import with_right_to_read
 
-        return manifest.load(self._home.manifests)
+        tokens = settings.load(self._home.settings).results.tokens
+        return with_right_to_read(manifest.load(self._home.manifests), tokens)
 
     def tokens(self, agent: str) -> list[Json]:
         self._picture.agent_manifest(agent)
@@ -225,20 +240,44 @@ class _Alone:
         return records.calls(self._read(partial(reading.list_calls, wanted=chosen), []))
 
     def call(self, id: str) -> Json:
-        return records.call(self._read(partial(reading.get_call, id=id), None), id)
+        from hub import trace
+
+        found: Json | None = self._read(partial(trace.call, id=id), None)
+        return records.call(None, id) if found is None else found
+
+    def call_trace(self, id: str) -> Json:
+        from hub import trace
+
+        found: Json | None = self._read(partial(trace.trace, id=id), None)
+        return records.call(None, id) if found is None else found
 
     def sessions(self, agent: str | None = None, limit: int = 50) -> list[Json]:
         return records.sessions(self._read(partial(reading.list_sessions, agent=agent, limit=limit), []))
 
     def session(self, id: str) -> Json:
-        row = self._read(partial(reading.get_session, id=id), None)
-        wanted = reading.CallFilter(session=id, limit=records.CALLS_SHOWN)
-        return records.session(row, id, self._read(partial(reading.list_calls, wanted=wanted), []))
+        from hub import session_files
+
+        found: Json | None = self._read(partial(session_files.shown, id=id), None)
+        return records.session(None, id, ()) if found is None else found
+
+    def session_label(self, id: str, pairs: list[str]) -> Json:
+        from hub import labels
+
+        return {
+            "session": id,
+            "labels": labels.label_alone(self._home, id, labels.changes(pairs), self._env),
+        }
+
+    def session_delete(self, id: str) -> Json:
+        from hub import session_files
+
+        return session_files.forget_alone(self._home, id, self._env)
 
     def _read(self, query: Callable[[Any], Any], empty: Any) -> Any:
         """What the store has; `empty` where no hub has ever run."""
         if not self._home.database.exists():
             return empty
+        leftover.take_up(self._home)
         connection = reading.open_read_only(self._home.database)
         try:
             return query(connection)

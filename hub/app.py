@@ -6,7 +6,6 @@ and `hub.serve` for a long life.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,33 +18,48 @@ from anyio.abc import TaskGroup
 
 from connectors.children import Children
 from connectors.fetch import fetch
-from connectors.jsonrpc import encode
-from hub import chain, lock, manifest, middleware
+from hub import chain, issuer_settings, lock, manifest, middleware
 from hub.approval_tasks import ApprovalTasks
 from hub.approvals import Approvals
 from hub.audit import Keeper
 from hub.audit_keys import signer_at
+from hub.builtin.context import ContextTool
+from hub.builtin.memory import MemoryTool
+from hub.builtin.own import Own
+from hub.builtin.read import ReadTool
+from hub.builtin.session import SessionTool
+from hub.builtin.sharing import Sharing
 from hub.env import Env, SystemEnv
 from hub.errors import Problem, Unauthorized
+from hub.events import Events
 from hub.fleet import Fleet
 from hub.home import Home
 from hub.hub import Hub
 from hub.identity import Identities
 from hub.issuers import Issuers
 from hub.learn import Known
+from hub.learnt import known_of, row_of
 from hub.manifest import Manifests, ServerManifest
 from hub.meters import Meters
 from hub.middleware.approve import Approve
 from hub.middleware.authorize import Authorize
 from hub.middleware.check import Check
 from hub.middleware.deadline import Deadline
+from hub.middleware.fallback import Fallback
 from hub.middleware.limit import Limit
+from hub.middleware.once import Once
 from hub.middleware.questions import Questions
 from hub.middleware.record import Record
+from hub.middleware.refer import Refer
+from hub.middleware.retry import Retries
+from hub.middleware.shorten import Shorten
 from hub.middleware.spend import Spend
 from hub.middleware.tasks import Tasks
 from hub.model import Agent, Call, Json, Result
+from hub.parts import Parts
 from hub.redact import Redactor
+from hub.result_limits import ResultLimits, with_right_to_read
+from hub.results import Results
 from hub.seal import Seal, load_key
 from hub.secrets import secrets_of
 from hub.server.capabilities import merged
@@ -55,6 +69,7 @@ from hub.store import servers
 from hub.store.calls import Calls
 from hub.store.db import Store
 from hub.tasks import TaskIds
+from hub.tidying import Tidying
 
 __all__ = ["App", "open_app"]
 
@@ -94,6 +109,10 @@ class App:
         self.recovered = 0
         """Calls that were under way when the hub last ended: what they did is not known."""
         self.secrets = secrets_of(home, settings, env)
+        self.own = Own()
+        redactor = Redactor(*settings.redact)
+        self.events = Events(store)
+        self.parts = Parts(store, env, settings.record_bytes_max, redactor)
         self.fleet = Fleet(
             env,
             home,
@@ -102,13 +121,15 @@ class App:
             starts_at_once=settings.starts_at_once,
             save=self._save,
             swap=lambda catalog: self.hub.swap(catalog),
+            own=self.own,
+            parts=self.parts,
+            late=lambda: self._deadline.late(),
         )
         self.seal = seal
         task_ids = TaskIds(seal)
         self._deadline = Deadline(env, self.fleet.patience_seconds)
         self.meters = Meters(store, env)
         self._limit = Limit(self.meters, env)
-        redactor = Redactor(*settings.redact)
         self.approvals = Approvals(
             store,
             env,
@@ -119,20 +140,39 @@ class App:
             approved_seconds=settings.approval_use,
         )
         own_tasks = ApprovalTasks(self.approvals, self._use, identities.current, tasks)
+        context = ContextTool(store, env)
+        self.results = Results(store, env, settings.results)
+        self._result_limits = ResultLimits(settings.results.tokens)
+        read = ReadTool(self.results, self._result_limits.of_agent)
+        self.own.add(
+            SessionTool(sessions, store, env, Sharing(store, env).share).tool,
+            MemoryTool(store, env).tool,
+            context.tool,
+            context.prompt,
+            read.tool,
+            read.template,
+        )
         self._tasks = tasks
+        attempts: dict[str, int] = {}
         self._calls = Calls(store)
         self._applying = anyio.Lock()
+        self._unknown_issuers: list[str] = []
         self.hub = Hub(
             env,
             chain.build(
                 middleware.ordered(
-                    Record(self._calls, env, settings.record_bytes_max, redactor),
+                    Once(store, env),
+                    Shorten(self._result_limits.of, self.results.keep),
+                    Fallback(env, lambda name: self.hub.catalog.known(name)),
+                    Record(self._calls, env, settings.record_bytes_max, redactor, attempts),
                     self._deadline,
+                    Refer(self.results),
                     Authorize(env),
                     Check(self.fleet.checks_arguments),
                     self._limit,
-                    Approve(self.approvals, task_ids, seal, self._deadline.paused),
+                    Approve(self.approvals, task_ids, seal, self._deadline.paused, self._limit.give_back),
                     Spend(identities.spend),
+                    Retries(env, attempts, self._deadline.left_seconds, self._deadline.silence),
                     Tasks(task_ids, own_tasks.answer),
                     Questions(self.seal),
                 ),
@@ -150,8 +190,12 @@ class App:
         if self.recovered:
             log.warning("%d calls were under way when the hub last ended; they are 'unknown'", self.recovered)
         await self.meters.load()
+        await self.results.start()
+        await self.fleet.logins.reload()
         self._tasks.start_soon(self._deadline.run)
         self._tasks.start_soon(self.meters.run)
+        self._tasks.start_soon(self.parts.run)
+        self._tasks.start_soon(self.results.run)
         self._tasks.start_soon(self.identities.run)
         await self.reload()
 
@@ -162,7 +206,9 @@ class App:
             What is wrong in them. What is wrong is out; the rest serves.
         """
         async with self._applying:
-            manifests = await anyio.to_thread.run_sync(manifest.load, self.home.manifests)
+            written = await anyio.to_thread.run_sync(manifest.load, self.home.manifests)
+            manifests = with_right_to_read(written, self.settings.results.tokens)
+            self._result_limits.replace(manifests)
             agents = manifests.agents
             self.identities.replace(
                 {name: agent.grants() for name, agent in agents.items()},
@@ -174,6 +220,11 @@ class App:
             if manifests.problems != self.manifests.problems:
                 for problem in manifests.problems:
                     log.warning("%s", problem)
+            unknown = issuer_settings.unknown(agents.values(), self.settings.oauth)
+            if unknown != self._unknown_issuers:
+                self._unknown_issuers = unknown
+                for sentence in unknown:
+                    log.warning("%s", sentence)
             self.manifests = manifests
             return list(manifests.problems)
 
@@ -202,7 +253,12 @@ class App:
     async def _use(self, call: Call, params: Json) -> Result:
         """Use a tool, by the agent and in the session of `call`."""
         made = self.hub.new_call(
-            call.agent, call.session, "tools/call", params, capabilities=call.capabilities
+            call.agent,
+            call.session,
+            "tools/call",
+            params,
+            capabilities=call.capabilities,
+            labels=call.labels,
         )
         return await self.hub.call(made)
 
@@ -210,11 +266,20 @@ class App:
         """Whether every server has been learnt once, has failed, or had its time; and how many are how."""
         counts: dict[str, int] = {}
         for upstream in self.fleet.upstreams.values():
-            counts[upstream.state] = counts.get(upstream.state, 0) + 1
+            state = "degraded" if upstream.breaker.held and upstream.state == "ready" else upstream.state
+            counts[state] = counts.get(state, 0) + 1
         ready = all(upstream.settled for upstream in self.fleet.upstreams.values())
         trouble = self.store.trouble is not None
         status = "store cannot write" if trouble else "ready" if ready else "starting"
         return ready and not trouble, {"status": status, "servers": counts}
+
+    async def calm(self) -> None:
+        """Return once no call is under way. No bound: it is the caller's."""
+        await self._deadline.calm()
+
+    def end_calls(self) -> None:
+        """Answer every call that is under way: that the hub ends."""
+        self._deadline.end()
 
     async def settle(self) -> None:
         """Wait, at most five seconds, until every server has been learnt once or has failed.
@@ -264,28 +329,13 @@ class App:
     async def _known(self, manifests: Mapping[str, ServerManifest]) -> dict[str, Known]:
         """What the store remembers of servers whose manifest still connects to the same thing."""
         return {
-            row.name: Known(
-                row.version,
-                json.loads(row.info),
-                json.loads(row.capabilities),
-                row.instructions,
-                {kind: tuple(each) for kind, each in json.loads(row.definitions).items()},
-            )
+            row.name: known_of(row)
             for row in await self.store.read(servers.list_servers)
             if row.name in manifests and row.fingerprint == manifests[row.name].fingerprint
         }
 
     def _save(self, manifest: ServerManifest, known: Known) -> None:
-        row = servers.ServerRow(
-            manifest.name,
-            manifest.fingerprint,
-            known.version,
-            encode(known.info).decode(),
-            encode(known.capabilities).decode(),
-            known.instructions,
-            encode(known.definitions).decode(),
-            int(self.env.now() * 1000),
-        )
+        row = row_of(manifest, known, int(self.env.now() * 1000))
         self.store.post(partial(servers.save, row=row))
 
 
@@ -312,7 +362,8 @@ async def open_app(home: Home, settings: Settings, env: Env | None = None) -> As
             store = await stack.enter_async_context(
                 Store.open(home.database, env, synchronous=settings.synchronous)
             )
-            keeper = Keeper(store, signer_at(home.audit_key, env), env, settings.retention)
+            signer = signer_at(home.audit_key, env)
+            keeper = Keeper(store, signer, env, settings.retention, settings.record_bytes_max)
             await keeper.start()
             stack.push_async_callback(keeper.stop)
             children = await stack.enter_async_context(Children())
@@ -327,9 +378,11 @@ async def open_app(home: Home, settings: Settings, env: Env | None = None) -> As
             app = App(home, settings, env, store, identities, sessions, children, seal, tasks)
             await app.start()
             tasks.start_soon(keeper.run)
+            tasks.start_soon(Tidying(store, sessions, env, settings.retention).run)
             yield app
             identities.flush()
             app.meters.settle()
+            app.parts.settle()
     except BaseExceptionGroup as group:
         # What failed inside is what failed; that a task group stood around it is nobody's concern.
         if len(group.exceptions) == 1:

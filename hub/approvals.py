@@ -24,6 +24,7 @@ from hub.errors import Unapproved
 from hub.model import Call, Json, Result
 from hub.policy import Grants, Rule
 from hub.redact import Redactor
+from hub.route import DEADLINE
 from hub.seal import Seal
 from hub.store import approvals
 from hub.store.approvals import ApprovalRow
@@ -53,7 +54,9 @@ _PART_LENGTH: Final = 512 * 1024
 _KEPT_SECONDS: Final = 86_400.0
 _BUDGET: Final = Budget(64 * 1024**2, 10_000_000)
 _UNBOUND: Final = frozenset({"inputResponses", "requestState"})
-_UNBOUND_META: Final = frozenset({APPROVAL_KEY, "progressToken", "traceparent", "tracestate", "baggage"})
+_UNBOUND_META: Final = frozenset(
+    {APPROVAL_KEY, DEADLINE, "progressToken", "traceparent", "tracestate", "baggage"}
+)
 """What differs from one repetition of a call to the next."""
 
 

@@ -37,11 +37,23 @@ _STOP_SECONDS: Final = 3.0
 class Keeper:
     """Of a running hub's chain."""
 
-    def __init__(self, store: Store, signer: audit.Signer, env: Env, retention: Retention) -> None:
+    def __init__(
+        self,
+        store: Store,
+        signer: audit.Signer,
+        env: Env,
+        retention: Retention,
+        record_bytes_max: int = 64 * 1024,
+    ) -> None:
+        """
+        Args:
+            record_bytes_max: How much is kept of one text: what is longer counts as that much.
+        """
         self._store = store
         self._signer = signer
         self._env = env
         self._retention = retention
+        self._record_bytes_max = record_bytes_max
         self._payloads_done = 0
 
     async def start(self) -> None:
@@ -76,12 +88,13 @@ class Keeper:
 
     async def sweep(self) -> None:
         """Delete what is older than the settings say, if they do; says so in the chain first."""
-        calls, payloads = self._retention
-        if calls is None and payloads is None:
+        calls, payloads, size = self._retention.calls, self._retention.payloads, self._retention.size
+        if calls is None and payloads is None and size is None:
             return
         known = bounds_of(await self._store.read(audit.retentions))
         entries = max(known.entries_through, await self._seq_before(calls))
-        said = max(known.payloads_through, await self._seq_before(payloads), entries)
+        old, over = await self._seq_before(payloads), await self._seq_over(size)
+        said = max(known.payloads_through, old, over, entries)
         if (entries, said) != (known.entries_through, known.payloads_through):
             await self._store.write(
                 partial(_say, known=known, entries_through=entries, payloads_through=said, now=self._now())
@@ -103,6 +116,14 @@ class Keeper:
             return 0
         moment = self._now() - int(seconds * 1000)
         return await self._store.read(lambda connection: audit.seq_at(connection, moment))
+
+    async def _seq_over(self, size: int | None) -> int:
+        """The last entry whose call's payload is too much, if only the newest `size` bytes are kept."""
+        if size is None:
+            return 0
+        return await self._store.read(
+            lambda connection: audit.seq_over(connection, size, self._record_bytes_max)
+        )
 
     def _now(self) -> int:
         return int(self._env.now() * 1000)

@@ -10,9 +10,10 @@ an earlier verification printed (`--head`); against the second, keep exports els
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from connectors.jsonrpc import Budget, Malformed, parse
@@ -28,6 +29,7 @@ UNSIGNED_MAX: Final = 20_000
 _BUDGET: Final = Budget(1 << 20, 1000)
 _PAYLOADS: Final = tuple(SHAPE.fields.index(name) for name in PAYLOAD)
 _ID: Final = SHAPE.fields.index("id")
+_SESSION: Final = SHAPE.fields.index("session")
 _STATE: Final = SHAPE.fields.index("state")
 
 
@@ -40,6 +42,8 @@ class Bounds(NamedTuple):
     """Of that entry."""
     payloads_through: int = 0
     """What calls said whose last entry is at most this one."""
+    sessions: Mapping[str, int] = MappingProxyType({})
+    """The same of the calls of single sessions, by id."""
 
 
 def bounds_of(bodies: Iterable[str]) -> Bounds:
@@ -50,10 +54,12 @@ def bounds_of(bodies: Iterable[str]) -> Bounds:
             said = parse(body.encode(), _BUDGET)
             entries, payloads = int(said["entries_through"]), int(said["payloads_through"])
             hash = bytes.fromhex(said["hash"])
+            sessions = {str(said["session"]): int(said["through"])} if "session" in said else {}
         except (Malformed, KeyError, TypeError, ValueError):
             continue  # Its own entry is what does not verify.
         if entries >= found.entries_through:
-            found = Bounds(entries, hash, max(payloads, found.payloads_through))
+            through = max(payloads, found.payloads_through)
+            found = Bounds(entries, hash, through, {**found.sessions, **sessions})
     return found
 
 
@@ -249,7 +255,7 @@ def _says_the_same(entry: Entry, subject: Subject, bounds: Bounds, report: Repor
     if SHAPE.payload(subject) != entry.payload or "" in said:  # an absent text is null
         if any(each is not None for each in said):
             raise Broken("payload", seq, f"Params, result or error of call {call} were changed.", call)
-        if seq > bounds.payloads_through:
+        if seq > max(bounds.payloads_through, bounds.sessions.get(str(subject[_SESSION]), 0)):
             raise Broken(
                 "payload",
                 seq,

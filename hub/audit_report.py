@@ -1,13 +1,13 @@
 """What people ask of the audit: verify it, export it, tell its key.
 
-Reads the database itself, whether a hub runs or not.
+Reads the database itself, whether a hub runs or not, after what a killed hub left is put there.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from hub import units
+from hub import leftover, units
 from hub.audit_chain import Broken, Report, verify
 from hub.audit_keys import is_signed_by, signer_at
 from hub.audit_sources import DatabaseSource, FileSource, database, export, new_file
@@ -48,6 +48,7 @@ def verified(home: Home, file: Path | None, first: int | None, key: str | None, 
             raise Failure("usage", f"{file} cannot be read: {error.strerror}.") from None
     if key is None and home.audit_key.exists():
         key = public_key(home)
+    leftover.take_up(home)
     with database(home.database) as connection:
         return verify(DatabaseSource(connection, first), key=key, head=noted)
 
@@ -60,6 +61,7 @@ def exported(home: Home, out: Path, since: str | None) -> int:
             oldest = int((SystemEnv().now() - units.lifetime_seconds(since)) * 1000)
         except ValueError as error:
             raise InvalidParams(f"--since {since}: {error}") from None
+    leftover.take_up(home)
     with database(home.database) as connection:
         try:
             with new_file(out) as file:

@@ -10,11 +10,19 @@ __all__ = ["FOR_EVER", "NO_OTHERS", "Redaction", "Retention", "redaction", "rete
 
 
 class Retention(NamedTuple):
-    """How long what is kept, in seconds; `None` for ever."""
+    """How long what is kept, in seconds; `None` for ever, or as what follows says."""
 
     calls: float | None = None
     payloads: float | None = None
     """Params, results and errors of calls that are kept."""
+    sessions: float | None = None
+    """Those of which no call is kept; left out: as `calls`."""
+    approvals: float | None = None
+    """Those of which nothing can become any longer; left out: as `calls`."""
+    memory: float | None = None
+    """What agents keep, since it was last put."""
+    size: int | None = None
+    """Bytes of all params, results and errors together: the oldest give way."""
 
 
 class Redaction(NamedTuple):
@@ -29,10 +37,13 @@ NO_OTHERS: Final = Redaction()
 def retention(written: Any) -> Retention:
     """Raises `ValueError`."""
     mapping = _mapping(written, Retention._fields, "{calls: 90d, payloads: 30d}")
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for key, value in mapping.items():
         try:
-            found[key] = units.lifetime_seconds(value)
+            if key == "size":
+                found[key] = units.size_bytes(value, least=1024**2, most=1024**4)
+            else:
+                found[key] = units.lifetime_seconds(value)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
     return Retention(**found)
@@ -56,5 +67,5 @@ def redaction(written: Any) -> Redaction:
 
 def _mapping(written: Any, keys: tuple[str, ...], example: str) -> dict[str, Any]:
     if not isinstance(written, dict) or any(key not in keys for key in written):
-        raise ValueError(f"must be a mapping with {' and '.join(keys)}, or one of them. Write {example}.")
+        raise ValueError(f"must be a mapping with {', '.join(keys)}, or some of them. Write {example}.")
     return written

@@ -14,7 +14,16 @@ from typing import Any, Literal
 
 import anyio
 
-from connectors.base import ConfigError, Connector, Context, Link, LinkError, Peer
+from connectors.base import (
+    ConfigError,
+    Connector,
+    Context,
+    Link,
+    LinkError,
+    LoginNeeded,
+    LoginTooNarrow,
+    Peer,
+)
 from hub.backoff import retry_wait_seconds
 from hub.env import Env
 from hub.errors import UpstreamDown, UpstreamFailed
@@ -22,6 +31,7 @@ from hub.hearing import Hearing
 from hub.levels import Level
 from hub.model import Call
 from hub.progress import teller
+from hub.room import Room
 
 __all__ = ["Berth", "State"]
 
@@ -39,6 +49,9 @@ class _Failure:
     reason: str
     may_pass: bool = True
     """Whether trying again can help while nobody changes anything."""
+    needs_login: bool = False
+    retry_seconds: float = 0.0
+    """For how long the server itself asked to be left alone."""
 
 
 class Berth:
@@ -50,7 +63,9 @@ class Berth:
         context: Callable[[], Awaitable[Context]],
         starts: anyio.CapacityLimiter,
         *,
+        login: str,
         may_ask: bool,
+        room: Room,
         connect_seconds: float,
         idle_seconds: float,
         last_words: Callable[[], str],
@@ -65,7 +80,9 @@ class Berth:
             server: Its name, for messages.
             context: Makes the connector's context, anew for each start. May raise `ConfigError`.
             starts: How many servers may be starting at once.
+            login: The command by which a person logs in at the server.
             may_ask: Whether the server was told that its client can be asked.
+            room: The places for calls on it.
             idle_seconds: After how long without a request it is ended; `inf` for never.
             last_words: What its process last wrote for people, as the end of a sentence.
             mask: Takes secrets out of what is said of a failure.
@@ -80,6 +97,8 @@ class Berth:
         self.doing: str | None = None
         """What starting does right now."""
         self.since = env.now()
+        self.needs_login = False
+        """Whether it failed for want of a person's login."""
         self.retry_at: float | None = None
         """When it may be started again, on the wall clock, where it failed."""
         self.peer: Peer | None = None
@@ -89,6 +108,9 @@ class Berth:
         self.under_way = 0
         """Requests that run on it."""
         self.may_ask = may_ask
+        self.room = room
+        self.served = False
+        """Whether a call was answered on the link that is up, or was last."""
         self.level = Level()
         self.hearing = hearing
         self._title = f"Server {server!r}"
@@ -97,6 +119,8 @@ class Berth:
         self._connector = connector
         self._context = context
         self._starts = starts
+        self._login = login
+        self._refused: LoginNeeded | None = None
         self._connect_seconds = connect_seconds
         self._idle_seconds = idle_seconds
         self._last_words = last_words
@@ -131,18 +155,22 @@ class Berth:
             with anyio.move_on_after(max(0.0, self._retry_at - self._env.monotonic())):
                 await self._hurry.wait()
             self._wanted, self._hurry, self._ending = anyio.Event(), anyio.Event(), anyio.Event()
-            self._was_ready, started = False, self._env.monotonic()
+            self._was_ready, self._refused, started = False, None, self._env.monotonic()
+            self.served = False
             failure = await self._live()
             if failure is None:
                 failures = 0
                 continue
             if self._env.monotonic() - started > _STEADY_SECONDS:
                 failures = 0
-            failures += 1
+            # What answered a call and broke then is no crash loop, however often it does: a second at most.
+            failures = min(failures, 1) + 1 if self.served else failures + 1
             # What worked and broke once is started again at the next call; then it waits longer each time.
             wait = 0.0 if self._was_ready and failures == 1 else self._wait_seconds(failures - 1)
+            wait = max(wait, failure.retry_seconds)
             self._retry_at = self._env.monotonic() + wait
             self.retry_at = self._env.now() + wait
+            self.needs_login = failure.needs_login
             self.fail(failure.reason)
             log.warning("%s: %s", self._server, self.reason)
             if not failure.may_pass:
@@ -182,8 +210,10 @@ class Berth:
             return _Failure(f"it was not ready within {seconds:g} s ({self.doing}){self._last_words()}")
         except ConfigError as error:
             return _Failure(str(error), may_pass=False)
+        except LoginNeeded as error:
+            return self._without_login(error)
         except LinkError as error:
-            return _Failure(error.reason)
+            return _Failure(error.reason, retry_seconds=error.retry_seconds or 0.0)
         except Exception as error:
             # A connector's fault must cost this server only.
             log.exception("%s: the connection failed in an unforeseen way", self._server)
@@ -210,19 +240,24 @@ class Berth:
             await self._until_idle()
             self.link = None
             tasks.cancel_scope.cancel()
+        if self._refused is not None:
+            return self._without_login(self._refused)
         if ended and not self._retired:
             return _Failure(ended[0])
         self._move("stopped", None)
         return None
 
+    def _without_login(self, error: LoginNeeded) -> _Failure:
+        reason = error.reason.removesuffix(".")
+        return _Failure(f"{reason}. Log in: `{self._login}`.", may_pass=False, needs_login=True)
+
     async def _until_idle(self) -> None:
         while not self._ending.is_set():
             left = self.used + self._idle_seconds - self._env.monotonic()
-            if self.under_way:
-                left = self._idle_seconds
-            elif left <= 0 and not self._always():
+            if left <= 0 and not self.under_way and not self._always():
                 return
-            with anyio.move_on_after(max(left, 0.01)):
+            # Idle for longer, and yet kept: another time as long.
+            with anyio.move_on_after(left if left > 0 else max(self._idle_seconds, 0.01)):
                 await self._ending.wait()
 
     async def ready(self, call: Call | None = None) -> Link:
@@ -280,6 +315,17 @@ class Berth:
         Raises:
             UpstreamFailed: it may not.
         """
+        if isinstance(error, LoginNeeded):
+            if self.link is link:
+                self._refused = error
+                await self.leave(link)
+            raise self._down() from None
+        if isinstance(error, LoginTooNarrow):
+            scopes = "".join(f" --scope {scope}" for scope in error.scopes)
+            log.warning("%s: a call failed: %s: `%s%s`", self._server, error.reason, self._login, scopes)
+            raise UpstreamFailed(
+                f"{self._title} wants a login for more than there is one for: `{self._login}{scopes}`"
+            ) from None
         if error.sent or attempt > 1 or self._retired:
             raise self.failure(error) from None
         if self._connector.lasting or link.closed:
@@ -294,11 +340,21 @@ class Berth:
                 "manifest); what the call did is not known",
                 sent=True,
             )
+        if error.sent and error.retry_seconds is not None:
+            return UpstreamFailed(
+                f"{self._title} asks to be left alone for {math.ceil(error.retry_seconds)} s; what the call "
+                "did is not known",
+                sent=True,
+                retry_seconds=error.retry_seconds,
+            )
         if error.sent:
             return UpstreamFailed(f"{self._title} broke off; what the call did is not known", sent=True)
         return UpstreamFailed(f"{self._title} could not be reached", retry_seconds=error.retry_seconds)
 
     def _down(self) -> UpstreamDown:
+        if self.needs_login or self._refused is not None:
+            # An agent may tell its user, who may be who can do it.
+            return UpstreamDown(f"{self._title} wants whoever runs the hub to log in: `{self._login}`")
         wait = max(0.0, self._retry_at - self._env.monotonic())
         return UpstreamDown(
             f"{self._title} is not available; it is tried again in {math.ceil(wait)} s", retry_seconds=wait

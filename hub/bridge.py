@@ -21,7 +21,7 @@ __all__ = ["bridge"]
 _CHUNK_BYTES = 64 * 1024
 
 
-def bridge(home: Home, agent: str) -> bool:
+def bridge(home: Home, agent: str, session: str | None = None) -> bool:
     """Be the pipe between a client on stdin and stdout, and the hub that runs for `home`.
 
     Returns:
@@ -36,7 +36,7 @@ def bridge(home: Home, agent: str) -> bool:
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     with hub:
-        if not _is_taken(hub, agent):
+        if not _is_taken(hub, {"agent": agent} if session is None else {"agent": agent, "session": session}):
             return False
         hub.settimeout(None)
         ended = threading.Event()
@@ -50,11 +50,11 @@ def bridge(home: Home, agent: str) -> bool:
     return True
 
 
-def _is_taken(hub: socket.socket, agent: str) -> bool:
+def _is_taken(hub: socket.socket, hello: dict[str, str]) -> bool:
     """Say who asks; whether the hub answered. Raises `Failure` where it says no."""
     answer = b""
     with suppress(ConnectionResetError, BrokenPipeError):
-        hub.sendall(json.dumps({"agent": agent}).encode() + b"\n")
+        hub.sendall(json.dumps(hello).encode() + b"\n")
         # Nothing follows the answer before the hub has been asked something.
         while not answer.endswith(b"\n") and (chunk := hub.recv(_CHUNK_BYTES)):
             answer += chunk

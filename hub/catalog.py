@@ -17,6 +17,8 @@ from hub.apps import is_for_pages, page_uri, with_pages_moved
 from hub.curation import curated, has_argument
 from hub.model import KINDS, Entry, Json, Kind
 from hub.policy import matches
+from hub.route import Route
+from hub.schema_budget import REFUSED
 
 __all__ = ["NAME_LENGTH_MAX", "Catalog", "LeftOut", "Offer", "Override", "View", "exposed_name", "known_name"]
 
@@ -59,6 +61,7 @@ class Override:
     default: Json = field(default_factory=dict)
     """Arguments that the hub fills in where they are left out."""
     tags: tuple[str, ...] = ()
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class View:
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
+    route: Route | None = None
+    """Of all its entries, where an override does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,14 @@ class Catalog:
     def find(self, kind: Kind, name: str) -> Entry | None:
         return self.by_name[kind].get(name)
 
+    def known(self, grant: str) -> Entry | None:
+        """The tool that rules know by this name, of which agents may know another."""
+        tools = self.by_name["tool"]
+        entry = tools.get(grant)
+        if entry is not None and grant in (entry.grant, entry.alias):
+            return entry
+        return next((each for each in tools.values() if grant in (each.grant, each.alias)), None)
+
 
 def exposed_name(server: str, own: str) -> str:
     """What agents call a tool or prompt by: `server__own`, never dependent on what else there is.
@@ -195,6 +208,8 @@ def _unusable(definition: Any, kind: Kind, own: Any) -> str | None:
         return "its definition is not an object"
     if not isinstance(own, str) or not own:
         return f"its definition has no '{_KEY[kind]}'"
+    if isinstance(definition.get(REFUSED), str):
+        return str(definition[REFUSED])[:200]
     for key, (type_, article) in _TYPES.items():
         if key in definition and not isinstance(definition[key], type_):
             return f"its {key} is not {article}"
@@ -229,14 +244,20 @@ def _entry(offer: Offer, kind: Kind, own: str, definition: Json) -> Entry:
     server, view = offer.server, offer.view
     grant = f"{server}__{own}"
     if kind in ("resource", "template"):
-        return Entry(kind, server, own, own, grant, definition, reads_only=True)
+        return Entry(
+            kind, server, own, own, grant, definition, reads_only=True, repeatable=True, route=view.route
+        )
     name = known_name(own) if view.bare else exposed_name(server, own)
     shown = {**definition, "name": name}
     if kind == "prompt":
-        return Entry(kind, server, own, name, grant, shown, reads_only=True)
+        return Entry(
+            kind, server, own, name, grant, shown, reads_only=True, repeatable=True, route=view.route
+        )
     annotations = definition.get("annotations")
     annotations = annotations if isinstance(annotations, dict) else {}
     reads_only = view.trusted and annotations.get("readOnlyHint") is True
+    idempotent = view.trusted and annotations.get("idempotentHint") is True
+    route = view.route
     cost = 0.0
     tags: tuple[str, ...] = ()
     alias, fixed, defaults = None, Json(), Json()
@@ -257,10 +278,19 @@ def _entry(offer: Offer, kind: Kind, own: str, definition: Json) -> Entry:
             shown["annotations"] = annotations = {**annotations, **override.annotations}
             if "readOnlyHint" in override.annotations:
                 reads_only = override.annotations["readOnlyHint"] is True
+            if "idempotentHint" in override.annotations:
+                idempotent = override.annotations["idempotentHint"] is True
         if override.cost is not None:
             cost = override.cost
+        if override.route is not None:
+            route = override.route.over(route)
+    if route is not None and route.contract is not None:
+        shown["outputSchema"] = dict(route.contract.schema)
     curation = curated(definition, shown, fixed, defaults)
-    return Entry(kind, server, own, name, grant, shown, reads_only, tags, alias, curation, cost)
+    return Entry(
+        kind, server, own, name, grant, shown, reads_only, tags, alias, curation, cost,
+        reads_only or idempotent, route,
+    )  # fmt: skip
 
 
 def _resolve(

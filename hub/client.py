@@ -129,6 +129,47 @@ class HubClient:
             ) from None
         raise Failure("unexpected", "The hub stopped before it answered.", "Start it again: `hub serve`.")
 
+    def events(self, path: str, after: int | None = None) -> Iterator[dict[str, Any]]:
+        """What happens in the hub, as it does, until it ends: each with an `id` and the `event`'s name.
+
+        What an event says is beside them; its own `id` is there as `id_of_call`.
+
+        Args:
+            path: `/events`, with what restricts it.
+            after: The id of the last event that is known.
+
+        Raises:
+            Failure: the hub refuses it.
+            ConnectionError: the hub has gone.
+        """
+        known = "" if after is None else f"Last-Event-ID: {after}\r\n"
+        head = f"GET {path} HTTP/1.1\r\nHost: hub\r\n{known}Connection: close\r\n\r\n"
+        try:
+            with connect_to(self.path) as connection, connection.makefile("rb") as answer:
+                connection.sendall(head.encode())
+                yield from _events(_lines(answer))
+        except (OSError, ValueError) as error:
+            raise ConnectionError(str(error)) from None
+
+
+def _events(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    id, name, data = 0, "", b""
+    for line in lines:
+        if line.startswith(b'{"error"'):
+            error = json.loads(line)["error"]
+            raise Failure(error["code"], error["message"], error.get("hint", ""))
+        field, _, value = line.partition(b": ")
+        if field == b"id":
+            id = int(value)
+        elif field == b"event":
+            name = value.decode()
+        elif field == b"data":
+            data = value
+        elif not line and data:
+            said = json.loads(data)
+            yield {"id_of_call": said.pop("id", None), **said, "id": id, "event": name}
+            data = b""
+
 
 def _lines(answer: IO[bytes]) -> Iterator[bytes]:
     """The lines of an HTTP answer's body. Raises `ValueError` for what is no such answer.

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hub.env import Env
+from hub.env import Env, SystemEnv
 from hub.errors import HomeError, InvalidParams
 from hub.failure import Failure
 from hub.home import Home
 from hub.model import Json
+from hub.secrets_file import logins_file
 from hub.settings import Settings
 from hub.store import tokens
 from hub.store.approvals import ApprovalRow
@@ -60,7 +61,9 @@ def add_agent(home: Home, name: str, may: list[str], never: list[str], title: st
 
 
 def remove_agent(home: Home, name: str) -> Json:
-    """Remove an agent's manifest, and the token that is kept for it. Its other tokens are the caller's.
+    """Remove an agent's manifest, the token that is kept for it, and its own logins at servers.
+
+    Its other tokens are the caller's.
 
     Raises:
         ManifestError: no file holds it, or one that holds more than it.
@@ -70,6 +73,11 @@ def remove_agent(home: Home, name: str) -> Json:
 
     file = _done(partial(remove_agent, home.manifests, name))
     home.token_file(name).unlink(missing_ok=True)
+    # Another one of that name must not come into its accounts.
+    logins = logins_file(home, SystemEnv())
+    for key in logins.names():
+        if key.partition(" ")[2] == name:
+            logins.remove(key)
     return {"agent": name, "file": file}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hub import normal
 from hub.judge import Judged, judge
 from hub.model import Entry, Json
-from hub.policy import Decision, Grants, Rule, decide
+from hub.policy import ALWAYS, Decision, Grants, Rule, decide
 
 __all__ = ["Explanation", "explained", "where"]
 
@@ -72,6 +72,8 @@ def explained(grants: Grants, entry: Entry, arguments: Json | None, at: float) -
 def where(file: str, rule: Rule | None, pattern: str | None) -> str:
     if rule is None:
         return f"no rule of {file} allows it"
+    if rule.id == ALWAYS:
+        return "an agent may always read the results that it got"
     return f"{file}:{rule.line}: {rule.id} {pattern!r}"
 
 

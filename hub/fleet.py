@@ -11,19 +11,24 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from connectors.base import Context
+from connectors.base import Access, Context
 from connectors.children import Children
 from hub import __version__
+from hub.builtin.own import SERVER, Own
 from hub.catalog import Catalog
 from hub.env import Env
-from hub.errors import UpstreamDown
+from hub.errors import InvalidParams, UpstreamDown
 from hub.home import Home
 from hub.learn import Known
+from hub.logins import Logins, sites_of
 from hub.manifest import ServerManifest
 from hub.mask import Mask
-from hub.model import Call, Result
+from hub.model import Call, Json, Result
 from hub.moved import outward
+from hub.parts import Parts
+from hub.replicas import Replicas
 from hub.secrets import Secrets
+from hub.secrets_file import logins_file
 from hub.surroundings import Surroundings
 from hub.upstream import Upstream
 from hub.variables import expander
@@ -47,42 +52,59 @@ class Fleet:
         starts_at_once: int,
         save: Callable[[ServerManifest, Known], None],
         swap: Callable[[Catalog], None],
+        own: Own,
+        parts: Parts,
+        late: Callable[[], bool],
     ) -> None:
         """
         Args:
+            late: Whether the call of this task is being ended because its time is over.
+            own: Stands where the server `hub` would.
             save: Keeps what a server has been learnt to offer. Must not block.
             swap: Puts a new catalog in place.
         """
         self.upstreams: Mapping[str, Upstream] = {}
         self.mask = Mask()
+        self.logins = Logins(logins_file(home, env), env, self.mask.learn)
         self._env = env
         self._home = home
         self._children = children
         self._secrets = secrets
         self._save = save
         self._swap = swap
+        self._own = own
         self._revision = 0
         self._catalog = Catalog()
         self._scopes: dict[Upstream, anyio.CancelScope] = {}
+        self._replicas: dict[Upstream, Replicas] = {}
+        """By the upstream whose offer is the server's, where there are further links to it."""
         self._watched: dict[str, set[Watching]] = {}
         """By server, whether there is such a server now or not."""
         self._around = Surroundings(
             env,
             self._context,
+            self.logins.agents,
             self.mask,
             anyio.CapacityLimiter(starts_at_once),
             self._changed,
             self._keep_line,
+            parts,
+            late,
         )
 
     def send(self, call: Call) -> Awaitable[Result]:
         """The innermost handler of the chain: to the server, and back."""
+        if call.entry is not None and call.entry.server == SERVER:
+            return self._own.send(call)
         upstream = self._upstream(call)
-        if upstream.name in self._catalog.moved:
-            return self._send_and_move(upstream, call)
-        return upstream.send(call)
+        to = self._replicas.get(upstream) or upstream if self._replicas else upstream
+        return self._send_and_move(to, call) if to.name in self._catalog.moved else to.send(call)
 
-    async def _send_and_move(self, upstream: Upstream, call: Call) -> Result:
+    def replicas(self, upstream: Upstream) -> list[Json]:
+        """For people: the further links to a server, as they are."""
+        return self._replicas[upstream].shown() if upstream in self._replicas else []
+
+    async def _send_and_move(self, upstream: Upstream | Replicas, call: Call) -> Result:
         result = await upstream.send(call)
         moved = self._catalog.moved.get(upstream.name)
         return result if moved is None else outward(result, moved)
@@ -94,7 +116,8 @@ class Fleet:
             RemoteError: the server refuses to tell.
             UpstreamError: it is not to be had, or the stream broke.
         """
-        await self._upstream(call).listen(call)
+        upstream = self._upstream(call)
+        await (self._replicas.get(upstream) or upstream).listen(call)
 
     def _upstream(self, call: Call) -> Upstream:
         assert call.entry is not None
@@ -108,7 +131,9 @@ class Fleet:
         watching = Watching(call, listener, self._unwatched)
         self._watched.setdefault(watching.server, set()).add(watching)
         upstream = self.upstreams.get(watching.server)
-        if upstream is None:
+        if watching.server == SERVER:
+            watching.fail(InvalidParams("The hub's own resources do not change"))
+        elif upstream is None:
             watching.fail(UpstreamDown(f"Server {watching.server!r} has just been removed"))
         else:
             upstream.watch(watching)
@@ -120,13 +145,19 @@ class Fleet:
         if not watched:
             del self._watched[watching.server]
 
-    def patience_seconds(self, server: str) -> float:
+    def patience_seconds(self, server: str, call_seconds: float | None = None) -> float:
+        """How long a call may take. `call_seconds`: what its tool's own limit is, where it has one."""
         upstream = self.upstreams.get(server)
-        return upstream.patience_seconds if upstream is not None else 60.0
+        if upstream is None:
+            return call_seconds or 60.0
+        patience = upstream.patience_seconds
+        return patience if call_seconds is None else patience + call_seconds - upstream.manifest.limits.call
 
     def checks_arguments(self, server: str) -> bool:
         upstream = self.upstreams.get(server)
-        return upstream is not None and upstream.manifest.check == "arguments"
+        if upstream is None:
+            return server == SERVER
+        return upstream.manifest.check == "arguments"
 
     async def apply(
         self, manifests: Mapping[str, ServerManifest], known: Mapping[str, Known], tasks: TaskGroup
@@ -167,6 +198,14 @@ class Fleet:
     async def _begin(self, manifest: ServerManifest, known: Known | None, tasks: TaskGroup) -> Upstream:
         upstream = Upstream(manifest, self._around, known)
         await tasks.start(self._run, upstream)
+        if manifest.replicas:
+            others = [
+                Upstream(replace(manifest, connect=each, replicas=()), self._around, None)
+                for each in manifest.replicas
+            ]
+            self._replicas[upstream] = Replicas(upstream, others)
+            for other in others:
+                await tasks.start(self._run, other)
         for watching in self._watched.get(manifest.name, ()):
             watching.release()
             upstream.watch(watching)
@@ -182,23 +221,32 @@ class Fleet:
                 del self._scopes[upstream]
 
     async def _end(self, upstream: Upstream) -> None:
-        await upstream.retire(upstream.manifest.limits.call)
+        replicas = self._replicas.get(upstream)
+        async with anyio.create_task_group() as tasks:
+            for each in (upstream, *(() if replicas is None else replicas.others)):
+                tasks.start_soon(self._end_one, each)
+        self._replicas.pop(upstream, None)
+
+    async def _end_one(self, upstream: Upstream) -> None:
+        await upstream.retire(upstream.manifest.call_seconds_max)
         scope = self._scopes.get(upstream)
         if scope is not None:
             scope.cancel()
 
     def _rebuild(self) -> None:
         self._revision += 1
-        offers = [upstream.offer for upstream in self.upstreams.values()]
+        offers = [self._own.offer, *(upstream.offer for upstream in self.upstreams.values())]
         self._catalog = Catalog.build(offers, self._revision)
         self._swap(self._catalog)
 
     def _changed(self, upstream: Upstream, known: Known) -> None:
+        if any(upstream in replicas.others for replicas in self._replicas.values()):
+            return
         self._save(upstream.manifest, known)
         if self.upstreams.get(upstream.name) is upstream:
             self._rebuild()
 
-    async def _context(self, manifest: ServerManifest, fields: dict[str, Any]) -> Context:
+    async def _context(self, manifest: ServerManifest, agent: str | None, fields: dict[str, Any]) -> Context:
         values = await self._secrets.find(manifest.secrets(), self._children)
         self.mask.learn(values.values())
         expand = expander(os.environ, home=self._home.path, data=self._home.data, secrets=values.get)
@@ -209,12 +257,29 @@ class Fleet:
             children=self._children,
             expand=expand,
             client={"name": "hub", "title": "MCP tool hub", "version": __version__},
+            access=self._access(manifest, agent, expand),
             cwd=None if manifest.cwd is None else self._home.path / expand(manifest.cwd),
             era=manifest.era,
             message_bytes_max=manifest.limits.message,
             concurrent_max=manifest.limits.concurrent,
+            memory_bytes_max=manifest.limits.memory,
+            files_max=manifest.limits.files,
         )
         return replace(context, **fields)
+
+    def _access(
+        self, manifest: ServerManifest, agent: str | None, expand: Callable[[str], str]
+    ) -> Access | None:
+        if manifest.connect_kind != "url":
+            return None
+        from connectors.http import Http  # loaded by then: its manifest was read
+
+        connect = manifest.connect
+        if not isinstance(connect, Http) or not connect.takes_token:
+            return None
+        return self.logins.access(
+            manifest.name, connect, agent, sites_of(connect, expand, self._home.path), expand
+        )
 
     def _keep_line(self, server: str, line: str) -> None:
         """Append to the server's log file; start it anew when it has grown too long."""

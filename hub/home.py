@@ -58,6 +58,11 @@ class Home:
         return self.state / "secrets"
 
     @property
+    def logins(self) -> Path:
+        """What `hub login` keeps, sealed with the same key (mode 0600)."""
+        return self.state / "logins"
+
+    @property
     def secrets_key(self) -> Path:
         """What opens them (mode 0600)."""
         return self.state / "secrets.key"

@@ -21,7 +21,7 @@ from hub.narrow import narrowed
 from hub.policy import decide
 from hub.task_watching import TaskWatching
 from hub.tasks import TASK_METHODS, Task, TaskIds
-from hub.templates import stems_from
+from hub.templates import has_one_reading, stems_from
 from hub.watching import Listener, Watching
 
 __all__ = ["METHOD_KINDS", "Hub", "Sight"]
@@ -130,6 +130,8 @@ class Hub:
         modern: bool = True,
         log_level: str | None = None,
         notify: Notify | None = None,
+        labels: Mapping[str, str] | None = None,
+        came_by: str | None = None,
     ) -> Call:
         """The call that `params` of `method` stand for, granted or not.
 
@@ -153,7 +155,7 @@ class Hub:
         rules = () if entry is None else decide(agent.grants, entry).rules
         return Call(
             self.env.new_id(), agent, session, method, kind, name, entry, params,
-            capabilities or {}, modern, log_level, notify, rules,
+            capabilities or {}, modern, log_level, notify, rules, labels, came_by,
         )  # fmt: skip
 
     def _of_task(self, agent: Agent, method: str, params: Json) -> tuple[str, Entry | None]:
@@ -197,7 +199,7 @@ class Hub:
         """The entry that a name or URI stands for, whoever asks.
 
         A URI that no server lists stands for the first template that can have made it; the
-        entry's `own` is then the URI itself.
+        entry's `own` is then the URI itself. One that could be read as another stands for none.
         """
         entry = self.catalog.find(kind, name)
         if entry is None and kind == "resource":
@@ -205,13 +207,16 @@ class Hub:
         return entry
 
     def _from_template(self, uri: str) -> Entry | None:
+        if not has_one_reading(uri):
+            return None
         for template in self.catalog.entries["template"]:
             prefix = f"hub+{template.server}:" if template.name != template.own else ""
             own = uri.removeprefix(prefix)
             if uri.startswith(prefix) and stems_from(template.own, own):
                 return Entry(
-                    "resource", template.server, own, uri, f"{template.server}__{own}", {}, reads_only=True
-                )
+                    "resource", template.server, own, uri, f"{template.server}__{own}", {}, reads_only=True,
+                    repeatable=True, route=template.route,
+                )  # fmt: skip
         return None
 
     def swap(self, catalog: Catalog) -> None:

@@ -169,6 +169,13 @@ class Identities:
             return None
         return self._tokens.agent_of(token)
 
+    def scopes(self, agent: str) -> list[Grants]:
+        """What the live tokens of an agent are good for, of those that have a scope of their own."""
+        mine = [
+            token for token in self._tokens.by_id.values() if token.agent == agent and token.scope is not None
+        ]
+        return [proved.grants for token in mine if (proved := self._tokens.agent_of(token)) is not None]
+
     def valid(self, agent: Agent) -> bool:
         """Whether it could be proved again just so: its token is live and its grants are the same."""
         now = self.current(agent)

@@ -5,12 +5,15 @@ Only what was written, checked. Who reads tokens by it is `hub/issuers.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-__all__ = ["ALGORITHMS", "Issuer", "OAuth", "read"]
+if TYPE_CHECKING:
+    from hub.manifest import AgentManifest
+
+__all__ = ["ALGORITHMS", "Issuer", "OAuth", "read", "unknown"]
 
 ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
@@ -43,6 +46,18 @@ class OAuth:
     resource: str
     """The URL that agents know the hub by (RFC 9728)."""
     issuers: tuple[Issuer, ...]
+
+
+def unknown(agents: Iterable[AgentManifest], oauth: OAuth | None) -> list[str]:
+    """What is to be said of agents whose manifests name an issuer that is not taken."""
+    known = {each.issuer for each in oauth.issuers} if oauth is not None else frozenset()
+    return [
+        f"{agent.file}: identify: hub.yaml has no issuer {way.issuer!r:.200}, so none of its tokens is taken "
+        f"for {agent.name}. Add it to `issuers` of `oauth` there, exactly so, or correct it here."
+        for agent in agents
+        for way in agent.identified
+        if way.issuer not in known
+    ]
 
 
 def read(written: Any) -> OAuth | None:

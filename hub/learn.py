@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import anyio.lowlevel
+
 from connectors.base import Json, Link, LinkError, RemoteError
 from connectors.jsonrpc import METHOD_NOT_FOUND
 from hub.model import Kind
+from hub.schema_budget import REFUSED, too_much
 
 __all__ = ["CHANGES", "Known", "learn", "whole_ms"]
 
@@ -32,6 +35,8 @@ _LISTS: Final[Mapping[Kind, tuple[str, str, str]]] = {
 
 _PAGES_MAX: Final = 1000
 _ENTRIES_MAX: Final = 100_000
+_AT_ONCE: Final = 100
+"""How many definitions are looked at before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,10 @@ async def _list(link: Link, method: str, key: str) -> tuple[tuple[Json, ...], in
         page = result.get(key)
         if not isinstance(page, list):
             raise LinkError(f"its answer to {method} has no list {key!r}")
-        found.extend(page)
+        for number, definition in enumerate(page):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()  # Others go on meanwhile.
+            found.append(_fitting(definition, method))
         ttls.append(whole_ms(result.get("ttlMs")))
         cursor = result.get("nextCursor")
         if cursor is None:
@@ -111,6 +119,14 @@ async def _list(link: Link, method: str, key: str) -> tuple[tuple[Json, ...], in
         cursors.add(cursor)
         params = {"cursor": cursor}
     raise LinkError(f"its answers to {method} have no end: after {len(found)} entries there is always more")
+
+
+def _fitting(definition: Json, method: str) -> Json:
+    """A definition as it came, or, where it is too much, what says so in its place."""
+    if method != "tools/list" or not isinstance(definition, dict):
+        return definition
+    why = too_much(definition)
+    return definition if why is None else {"name": str(definition.get("name"))[:200], REFUSED: why}
 
 
 def whole_ms(given: object) -> int:

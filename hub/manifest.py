@@ -10,14 +10,14 @@ Nothing is started, connected to or expanded here: `${VAR}` is filled in when a 
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from connectors import connector_class, kinds
 from connectors.base import MODERN_VERSIONS, Connector, Era
 from connectors.mirror import BadMark, mirrored
 from hub import foreign
@@ -28,9 +28,14 @@ from hub.manifest_problems import problems_of
 from hub.manifest_rules import rules_of
 from hub.manifest_shapes import AgentShape, Limits, ServerShape, Tools
 from hub.manifest_text import Document, Where, parse, read
+from hub.manifest_ways import Ways
 from hub.model import Json, Kind
 from hub.nearest import did_you_mean
 from hub.policy import Grants
+from hub.result_limits import with_right_to_read
+from hub.route import Breaking
+from hub.route_rules import loops, problems_of_routes
+from hub.route_shape import BreakerShape, RetryShape, route_of
 from hub.variables import names_in
 
 __all__ = ["SCHEMA_COMMENT", "AgentManifest", "Limits", "Manifests", "ServerManifest", "load", "load_text"]
@@ -59,11 +64,15 @@ class ServerManifest:
     cwd: str | None
     """As written; relative to the hub's home."""
     trust: Literal["annotations"] | None
-    results: Literal["whole"] | None
+    results: int | Literal["whole"] | None
     names: Literal["prefixed", "bare"]
     check: Literal["arguments"] | None
     limits: Limits
-    """Seconds (`connect`, `call`, `idle`), requests (`concurrent`) and bytes (`message`)."""
+    """Seconds (`connect`, `call`, `silence`, `idle`), requests (`concurrent`) and bytes (`message`)."""
+    retry: RetryShape | None
+    breaker: BreakerShape | Literal["off"]
+    replicas: tuple[Connector, ...]
+    """Further ways to reach the same server."""
     tools: Tools
     file: Path
 
@@ -71,6 +80,17 @@ class ServerManifest:
     def fingerprint(self) -> str:
         """Changes when what it connects to does: what was learnt from it no longer counts then."""
         return hashlib.sha256(f"{self.connect_kind} {self.connect!r} {self.era}".encode()).hexdigest()
+
+    @property
+    def breaking(self) -> Breaking | None:
+        """When it is left alone for a while; `None`: never."""
+        return None if self.breaker == "off" else self.breaker.breaking()
+
+    @property
+    def call_seconds_max(self) -> float:
+        """The longest that a call of it may take once it is up."""
+        own = (override.limits.call or 0.0 for override in self.tools.override.values())
+        return max(self.limits.call, *own, 0.0)
 
     def secrets(self) -> frozenset[str]:
         """The names of the secrets that its start takes."""
@@ -116,9 +136,18 @@ class ServerManifest:
                     override.fix,
                     override.default,
                     override.tags,
+                    route_of(
+                        override.limits.call,
+                        override.limits.silence,
+                        override.retry,
+                        override.output,
+                        override.on_invalid,
+                        override.fallback,
+                    ),
                 )
                 for pattern, override in self.tools.override.items()
             ),
+            route=route_of(None, self.limits.silence, self.retry),
         )
 
 
@@ -144,6 +173,7 @@ class AgentManifest:
     file: Path
     identified: tuple[Identified, ...] = ()
     """How other issuers' tokens name it."""
+    results: int | Literal["whole"] | None = None
 
     def grants(self) -> Grants:
         """Always the same object, so that what was computed from it can be kept."""
@@ -189,6 +219,12 @@ def _files(path: Path, problems: list[Problem]) -> Iterable[Path]:
     try:
         if not path.is_dir():
             return [path] if path.exists() else []
+        if path.stat().st_mode & stat.S_IWOTH:
+            said = (
+                "may be written by anybody on this machine, so nothing in it counts. Run `chmod o-w` on it."
+            )
+            problems.append(Problem(path, None, "", said))
+            return []
         names = sorted(item.name for item in path.iterdir())
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -207,11 +243,15 @@ class _Loader:
         self.servers: dict[str, ServerManifest] = {}
         self.agents: dict[str, AgentManifest] = {}
         self.problems: list[Problem] = []
-        self._kinds: dict[str, str] = {}
+        self._ways = Ways()
         self._places: dict[tuple[str, str], str] = {}
+        self._written: dict[str, tuple[Document, ServerShape]] = {}
 
     def manifests(self) -> Manifests:
-        return Manifests(self.servers, self.agents, tuple(self.problems))
+        for name, problem in loops(self._written).items():
+            self.problems.append(problem)
+            del self.servers[name]
+        return with_right_to_read(Manifests(self.servers, self.agents, tuple(self.problems)))
 
     def add(self, document: Document) -> None:
         """One file, whatever it is. Raises `ManifestError`."""
@@ -246,47 +286,23 @@ class _Loader:
         value = {key: item for key, item in document.value.items() if key != "$schema"}
         kind, connector = "", None
         if "connect" in value:
-            kind, connector = self._connector(document, value["connect"], problems)
+            kind, connector = self._ways.way(document, ("connect",), value["connect"], problems)
         try:
             shape = ServerShape.model_validate(value)
         except ValidationError as error:
             problems.extend(problems_of(error, ServerShape, document))
+        else:
+            problems.extend(problems_of_routes(document, shape))
+            written = {key: getattr(shape, key) for key in ServerShape.model_fields if key not in _RENAMED}
+            written["replicas"] = self._ways.further(document, (kind, connector), shape.replicas, problems)
         if problems or connector is None:
             raise ManifestError(sorted(problems, key=lambda problem: problem.line or 0))
         self._claim("server", shape.server, document)
-        written = {key: getattr(shape, key) for key in ServerShape.model_fields if key not in _RENAMED}
+        self._written[shape.server] = document, shape
         title = shape.title or shape.server
         self.servers[shape.server] = ServerManifest(
             shape.server, title, connector, kind, file=document.file, **written
         )
-
-    def _connector(
-        self, document: Document, value: Any, problems: list[Problem]
-    ) -> tuple[str, Connector | None]:
-        """The kind that `connect:` names, and its connector; what is wrong goes to `problems`."""
-        self._kinds = self._kinds or kinds()
-        known = sorted(self._kinds)
-        one_of = f"Write exactly one of: {', '.join(known)}."
-        if not isinstance(value, dict):
-            problems.append(document.problem(("connect",), f"must be a mapping. {one_of}"))
-            return "", None
-        named = [key for key in value if key in self._kinds]
-        if len(named) != 1:
-            problems.append(_not_one_kind(document, list(value), named, known, one_of))
-            return "", None
-        here: Where = ("connect", named[0])
-        try:
-            model = connector_class(self._kinds[named[0]])
-        except (ImportError, AttributeError) as error:
-            message = f"cannot be used: {error}. Install again what adds this kind."
-            problems.append(document.problem(here, message))
-            return "", None
-        shape = cast("type[BaseModel]", model)
-        try:
-            return named[0], cast(Connector, shape.model_validate(value))
-        except ValidationError as error:
-            problems.extend(problems_of(error, shape, document, ("connect",)))
-        return "", None
 
     def _add_agent(self, document: Document) -> None:
         """Raises `ManifestError`."""
@@ -308,6 +324,7 @@ class _Loader:
             rules,
             document.file,
             tuple(Identified(each.issuer, tuple(sorted(each.claims.items()))) for each in shape.identify),
+            shape.results,
         )
 
     def _claim(self, what: str, name: str, document: Document) -> None:
@@ -320,19 +337,6 @@ class _Loader:
             )
             raise _refused(document, where, message)
         self._places[what, name] = f"{document.file}:{document.line(where)}"
-
-
-def _not_one_kind(
-    document: Document, keys: list[str], named: list[str], known: list[str], one_of: str
-) -> Problem:
-    if named:
-        both = " and ".join(f"'{kind}'" for kind in named)
-        message = f"is a second way to reach the server: {both} stand side by side. Keep one."
-        return document.problem(("connect", named[1]), message)
-    hint = did_you_mean(keys[0], known) if keys else ""
-    if hint.startswith("Did"):
-        return document.problem(("connect", keys[0]), f"is not known here. {hint}")
-    return document.problem(("connect",), f"does not say how to reach the server. {one_of}")
 
 
 def _refused(document: Document, where: Where, message: str) -> ManifestError:

@@ -46,4 +46,4 @@ def _with_conditions(rule: Rule, shape: RuleShape) -> Rule:
 
 
 def _when(shape: WhenShape) -> When:
-    return When(shape.days, shape.hours, shape.zone)
+    return When(shape.days, shape.hours, shape.zone, shape.labels or None)

@@ -23,24 +23,17 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from hub import units
+from hub import result_settings, route_shape, units
 from hub.moments import DAYS
 from hub.policy_schemas import check
 from hub.quota import Quota
 from hub.quota_shape import Bytes, Calls, Cost, Price, QuotaShape, Rate, Repeat
+from hub.route_shape import Duration
 
 __all__ = [
-    "AgentShape",
-    "Annotations",
-    "IdentifyShape",
-    "Limits",
-    "OverrideShape",
-    "RuleShape",
-    "ServerShape",
-    "TargetShape",
-    "Tools",
-    "WhenShape",
-]
+    "AgentShape", "Annotations", "IdentifyShape", "Limits", "OverrideShape", "RuleShape", "ServerShape",
+    "TargetShape", "Tools", "WhenShape",
+]  # fmt: skip
 
 _SERVER_NAME: Final = r"^[a-z][a-z0-9-]{0,23}$"
 _AGENT_NAME: Final = r"^[a-z][a-z0-9-]{0,62}$"
@@ -50,13 +43,17 @@ _DAYS_PATTERN: Final = r"^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sa
 
 
 def _server_name(name: str) -> str:
+    if name == "hub":
+        raise ValueError("'hub' is the name of the hub's own tools. Choose another.")
+    return _any_server_name(name)
+
+
+def _any_server_name(name: str) -> str:
     if re.fullmatch(_SERVER_NAME[1:-1], name) is None:
         raise ValueError(
             f"{name[:60]!r} is not a server's name. Write a lower-case letter, then lower-case letters, "
             "digits and '-', at most 24 characters in all."
         )
-    if name == "hub":
-        raise ValueError("'hub' is the name of the hub's own tools. Choose another.")
     return name
 
 
@@ -147,12 +144,15 @@ def _text_schema(pattern: str, example: str) -> WithJsonSchema:
 ServerName = Annotated[
     str, AfterValidator(_server_name), WithJsonSchema({"type": "string", "pattern": _SERVER_NAME})
 ]
+AnyServerName = Annotated[
+    str, AfterValidator(_any_server_name), WithJsonSchema({"type": "string", "pattern": _SERVER_NAME})
+]
+"""The hub's own as well."""
 AgentName = Annotated[
     str, AfterValidator(_agent_name), WithJsonSchema({"type": "string", "pattern": _AGENT_NAME})
 ]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Patterns = tuple[Pattern, ...]
-Duration = Annotated[float, BeforeValidator(units.seconds), _text_schema(units.DURATION_PATTERN, "30s")]
 Size = Annotated[
     int,
     BeforeValidator(lambda written: units.size_bytes(written, least=1024)),
@@ -162,11 +162,18 @@ ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
 Tag = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Text = Annotated[str, StringConstraints(max_length=16_384)]
 Flag = Annotated[bool, Strict()]
+ResultsLimit = Annotated[
+    int | Literal["whole"],
+    BeforeValidator(result_settings.limit),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": result_settings.TOKENS_LEAST}, {"const": "whole"}]}
+    ),
+]
 Reserved = SkipJsonSchema[Annotated[Any, BeforeValidator(_not_yet)]]
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Annotations(_Shape):
@@ -197,6 +204,17 @@ class OverrideShape(_Shape):
     """Words by which rules can speak of it."""
     cost: Price | None = None
     """Of one call, in a unit of your choice."""
+    results: ResultsLimit | None = None
+    """How many tokens its result may have and still be given as it is; `whole`: any number."""
+    limits: route_shape.TimesShape = route_shape.TimesShape()
+    """Its own times."""
+    retry: route_shape.RetryOf | None = None
+    output: route_shape.Output | None = None
+    """A JSON Schema of its structured result, instead of the server's own."""
+    on_invalid: route_shape.OnInvalid | None = None
+    """What to do with a result that does not fit it; left out: `error`."""
+    fallback: route_shape.Fallback = ()
+    """What stands in for it, in this order, where its server does not answer."""
 
 
 def _named_one_by_one(overrides: dict[str, OverrideShape]) -> dict[str, OverrideShape]:
@@ -225,12 +243,18 @@ class Limits(_Shape):
     """Until a server that is started has to answer. (Installing a package has its own limit.)"""
     call: Duration = 60.0
     """Until a call has to be answered."""
+    silence: Duration | None = None
+    """After how long without a word of a call (its progress, for one) it is given up."""
     idle: Duration = 600.0
     """After how long without a call a server's process is ended."""
     concurrent: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
     """Requests under way at once; left out: 64 for a process, no limit for HTTP."""
     message: Size = 64 * 1024**2
     """The largest message that is taken from the server."""
+    memory: Size | None = None
+    """Memory that its process, and each that it starts, may have of its own (Linux)."""
+    files: Annotated[int, Strict(), Field(ge=16, le=1_000_000)] | None = None
+    """Files that its process, and each that it starts, may have open (Linux)."""
     rate: Rate | None = None
     """Calls in any second or minute, of all agents together."""
     calls: Calls | None = None
@@ -263,11 +287,18 @@ class ServerShape(_Shape):
     """Where its command runs; left out: the hub's folder."""
     trust: Literal["annotations"] | None = None
     """`annotations`: what the server says of its tools may decide something (which only read)."""
-    results: Literal["whole"] | None = None
+    results: ResultsLimit | None = None
+    """How many tokens a result may have and still be given as it is; `whole`: any number."""
     names: Literal["prefixed", "bare"] = "prefixed"
     check: Literal["arguments"] | None = None
     """`arguments`: a call's arguments are checked by the tool's schema before anything is sent."""
     limits: Limits = Limits()
+    retry: route_shape.RetryOf | None = None
+    """How often a call is tried that may be made twice, or that was never sent."""
+    breaker: route_shape.Breaker = route_shape.BreakerShape()
+    """When it is left alone for a while; `off`: never."""
+    replicas: route_shape.ReplicasOf = ()
+    """Further ways to reach the same, or how many there are to be in all."""
     tools: Tools = Tools()
 
 
@@ -279,7 +310,8 @@ class TargetShape(_Shape):
     ] = ("*",)
     """Patterns over `server__tool` (and `server__URI`)."""
     server: Annotated[
-        tuple[ServerName, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[ServerName, ...])
+        tuple[AnyServerName, ...],
+        BeforeValidator(_listed, json_schema_input_type=str | tuple[AnyServerName, ...]),
     ] = ()
     tag: Annotated[
         tuple[Tag, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[Tag, ...])
@@ -306,11 +338,13 @@ class WhenShape(_Shape):
     """`09:00-17:30`; `22:00-06:00` is over midnight."""
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     """The time zone of both: `Europe/Prague`."""
+    labels: dict[Text, Text] = Field(default_factory=dict)
+    """Labels that a person gave the session (`hub sessions label`)."""
 
     @model_validator(mode="after")
     def _says_when(self) -> WhenShape:
-        if not self.days and self.hours is None:
-            raise ValueError("does not say when. Add `days`, `hours` or both.")
+        if not self.days and self.hours is None and not self.labels:
+            raise ValueError("does not say when. Add `days`, `hours` or `labels`.")
         return self
 
 
@@ -358,3 +392,5 @@ class AgentShape(_Shape):
     """A deny always wins."""
     limits: QuotaShape | None = None
     """How much may be used, by all rules together."""
+    results: ResultsLimit | None = None
+    """How many tokens a result may have and still be given as it is; `whole`: any number."""

@@ -75,8 +75,12 @@ def read(file: Path) -> Document:
 def _text(file: Path) -> str:
     try:
         # Looked at before it is opened: opening a pipe would wait for a writer.
-        if not stat.S_ISREG(file.stat().st_mode):
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):
             raise _refused(file, 1, "is not a regular file. Move it out of this folder.")
+        if mode & stat.S_IWOTH:
+            # What stands in it is run as the hub's user.
+            raise _refused(file, 1, "may be written by anybody on this machine. Run `chmod o-w` on it.")
         with file.open("rb") as stream:
             data = stream.read(FILE_BYTES_MAX + 1)
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, dataclass_tra
 
 if TYPE_CHECKING:
     from hub.policy import Grants, Rule
+    from hub.route import Route
 
 __all__ = [
     "KINDS",
@@ -72,6 +73,10 @@ class Entry:
     curation: Curation | None = None
     cost: float = 0.0
     """Of one call, by the manifest's word, in a unit that a person chose."""
+    repeatable: bool = False
+    """Known to do no more when it is done twice: it only reads, or is idempotent, by the same words."""
+    route: Route | None = None
+    """What its manifest says of the way of its calls, where it says anything."""
 
     @property
     def theirs(self) -> Json:
@@ -128,6 +133,16 @@ class Call:
     inside of `authorize`, which sees to them. What is asked of a task has none.)"""
     labels: Mapping[str, str] | None = None
     """Of its session, where it has any."""
+    came_by: str | None = None
+    """The session that its connection has, which may go on as another; `None` where it named its own."""
+    sources: tuple[str, ...] = ()
+    """Where of its arguments comes what was filled in from results: `server:NAME`, `tag:NAME`."""
+    answer: Result | None = None
+    """What stands in for its server's answer: nothing is sent."""
+    tried: tuple[str, ...] = ()
+    """What it stands in for: the tools that did not answer, as rules know them."""
+    keyed: bool = False
+    """Whether it came with a key under which it is made once (see `middleware/once.py`)."""
 
 
 Handler = Callable[[Call], Awaitable[Result]]

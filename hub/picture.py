@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hub.builtin.definitions import SERVER
 from hub.catalog import Catalog
 from hub.failure import Failure
 from hub.manifest import AgentManifest, Manifests, ServerManifest
@@ -27,6 +28,8 @@ class Status:
     """As its `Upstream` says, or `unknown` where no hub runs."""
     reason: str | None = None
     doing: str | None = None
+    needs_login: bool = False
+    """Whether it failed for want of a person's login."""
     since: str | None = None
     retry_at: str | None = None
     protocol: str | None = None
@@ -35,6 +38,12 @@ class Status:
     capabilities: Json | None = None
     instructions: str | None = None
     last_words: tuple[str, ...] = ()
+    breaker: str | None = None
+    """`closed`, `open` or `half-open`; `None` where no hub runs."""
+    left_alone: str | None = None
+    """Why no calls go to it, and until when."""
+    replicas: tuple[Json, ...] = ()
+    """The further links to it, as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class Picture:
             "offers": [
                 entry.name for kind in KINDS for entry in self.catalog.entries[kind] if entry.server == name
             ],
+            "replicas": list(status.replicas),
             "left_out": [f"{out.kind} {out.name}: {out.why}" for out in left_out],
             "last_words": list(status.last_words),
         }
@@ -70,7 +80,7 @@ class Picture:
             Failure: there is no such agent or server.
         """
         grants = self.agent_manifest(agent).grants()
-        if server is not None:
+        if server not in (None, SERVER):
             self.server_manifest(server)
         return [
             _brief(entry)
@@ -213,9 +223,10 @@ class Picture:
             "state": status.state,
             **(counts if status.protocol is not None else dict.fromkeys(counts)),
             "protocol": status.protocol,
-            "note": status.doing or status.reason,
+            "note": status.doing or status.reason or status.left_alone,
             "since": status.since,
             "retry_at": status.retry_at,
+            "breaker": status.breaker,
             "kind": manifest.connect_kind,
             "connects_to": manifest.connect.describe(),
             "start": manifest.start,
@@ -235,6 +246,10 @@ class Picture:
 
 
 def _in_words(status: Status, manifest: ServerManifest) -> str:
+    if status.state == "failed" and status.needs_login:
+        return "needs login"
+    if status.left_alone is not None and status.state in ("ready", "stopped"):
+        return "degraded"
     if status.state == "stopped" and status.reason is None and manifest.start == "on-demand":
         return "on demand"
     return "not running" if status.state == "unknown" else status.state

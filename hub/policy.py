@@ -13,13 +13,17 @@ Matching takes at most time pattern x text; no pattern is slow.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from hub.model import Entry, Kind
 from hub.quota import Quota
+from hub.templates import spelled_out
 
-__all__ = ["Decision", "Grants", "Rule", "When", "bare", "decide", "matches", "may_reach", "named"]
+__all__ = ["ALWAYS", "Decision", "Grants", "Rule", "When", "bare", "decide", "matches", "may_reach", "named"]
+
+ALWAYS = "always"
+"""The id of what stands for a rule where none is needed."""
 
 _KEPT_MAX = 16_384
 """Decisions that one agent's grants remember: more than a large catalog has entries."""
@@ -84,6 +88,8 @@ class Grants:
     """For all its calls together."""
     within: Grants | None = None
     """What must allow as well: a token is never wider than its agent, nor a child than its parent."""
+    always: tuple[str, ...] = ()
+    """Patterns of what needs no rule: an agent may read what it was given. A deny wins."""
     kept: dict[Any, Decision] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Decisions that were made before, by all that they depend on: a call asks a dict (0.2 us)."""
 
@@ -112,7 +118,11 @@ def decide(grants: Grants, entry: Entry) -> Decision:
     if decision is None:
         if len(grants.kept) >= _KEPT_MAX:
             grants.kept.clear()
-        decision = grants.kept[key] = _decide(grants, entry)
+        decision = _decide(grants, entry)
+        if decision.allowed and entry.kind == "resource" and "%" in entry.grant:
+            # Its server may decode what rules see escaped.
+            decision = _denied(grants, replace(entry, grant=spelled_out(entry.grant))) or decision
+        grants.kept[key] = decision
     return decision
 
 
@@ -129,14 +139,39 @@ def bare(name: str) -> Entry:
 
 
 def _decide(grants: Grants, entry: Entry) -> Decision:
+    return _decide_by_rules(grants, entry) if _needs_rule(grants, entry) else _decide_without(grants, entry)
+
+
+def _needs_rule(grants: Grants, entry: Entry) -> bool:
+    level: Grants | None = grants
+    while level is not None:
+        if level.always and _first(level.always, entry.grant) is not None:
+            return False
+        level = level.within
+    return True
+
+
+def _decide_without(grants: Grants, entry: Entry) -> Decision:
+    """Of what needs no rule: those that there are, hold all the same."""
+    decision = _decide_by_rules(grants, entry)
+    if decision.allowed or decision.rule is not None:
+        return decision
+    # No rule of a narrower token says anything of it, so what it is within has not been asked yet.
+    denied = _denied(grants, entry)
+    if denied is not None:
+        return denied
+    rule = Rule(ALWAYS, (entry.grant,), 1)
+    return Decision(True, rule, entry.grant, ((rule,),), (rule,), file=grants.file)
+
+
+def _decide_by_rules(grants: Grants, entry: Entry) -> Decision:
     levels: list[tuple[Rule, ...]] = []
     first: tuple[Rule, str] | None = None
     level: Grants | None = grants
     while level is not None:
-        for rule in level.never:
-            pattern = _pattern(rule, entry)
-            if pattern is not None:
-                return Decision(False, rule, pattern, file=level.file)
+        denied = _denied_by(level, entry)
+        if denied is not None:
+            return denied
         found = [(rule, pattern) for rule in level.may if (pattern := _pattern(rule, entry)) is not None]
         usable = tuple(rule for rule, _ in found if not rule.with_ or entry.kind in _WITH_ARGUMENTS)
         if not usable:
@@ -149,6 +184,25 @@ def _decide(grants: Grants, entry: Entry) -> Decision:
     rules = tuple(rule for each in levels for rule in each)
     plain = not any(rule.judges or rule.when is not None for rule in rules)
     return Decision(True, *first, tuple(levels), rules, plain, grants.file)
+
+
+def _denied(grants: Grants, entry: Entry) -> Decision | None:
+    """The first `never` that matches, of all levels."""
+    level: Grants | None = grants
+    while level is not None:
+        denied = _denied_by(level, entry)
+        if denied is not None:
+            return denied
+        level = level.within
+    return None
+
+
+def _denied_by(level: Grants, entry: Entry) -> Decision | None:
+    for rule in level.never:
+        pattern = _pattern(rule, entry)
+        if pattern is not None:
+            return Decision(False, rule, pattern, file=level.file)
+    return None
 
 
 def _pattern(rule: Rule, entry: Entry) -> str | None:

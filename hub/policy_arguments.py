@@ -12,16 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any, Final
 
 from hub import normal
 from hub.model import Json
 from hub.policy import Rule
 from hub.policy_schemas import Step, spellings, validator
 
-__all__ = ["Arguments", "Unfit", "arguments_of"]
+if TYPE_CHECKING:
+    import jsonschema_rs
+
+__all__ = ["Arguments", "Unfit", "arguments_of", "exact"]
 
 _MESSAGE_MAX: Final = 300
 _PLAIN: Final = frozenset({str, int, bool, float, type(None), Decimal})
@@ -84,7 +85,7 @@ class Arguments:
         except ValueError:
             pass  # A number that keeps its spelling, or a text that is no Unicode: looked at again.
         try:
-            named = _exact(named)
+            named = exact(named)
             if self.validator.is_valid(named):
                 return
         except (ValueError, InvalidOperation):
@@ -137,12 +138,12 @@ def _respelled(value: Any, way: tuple[Step, ...], spelling: str, relative: bool)
     return value
 
 
-def _exact(value: Any) -> Any:
-    """A value whose numbers are judged by all their digits. Raises `InvalidOperation`."""
+def exact(value: Any) -> Any:
+    """A value whose numbers are judged by all their digits. Raises `decimal.InvalidOperation`."""
     if isinstance(value, dict):
-        return {key: _exact(item) for key, item in value.items()}
+        return {key: exact(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_exact(item) for item in value]
+        return [exact(item) for item in value]
     return value if type(value) in _PLAIN else Decimal(str(value))
 
 
@@ -173,4 +174,6 @@ def _expected(schema: Any) -> str:
 
 
 def _word(value: Any) -> str:
+    import jsonschema_rs
+
     return str(jsonschema_rs.canonical.json.to_string(value))[:_MESSAGE_MAX]

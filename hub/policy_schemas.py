@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hub.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 __all__ = ["NORMAL", "check", "spellings", "typed", "validator"]
 
@@ -125,6 +126,9 @@ def typed(schema: Any) -> Any:
 
 def validator(schemas: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:
     """One for an object that has exactly these arguments. Raises `ValueError`: a schema is not valid."""
+    # Here, as hubs whose rules ask nothing of arguments need none of its 3 MiB.
+    import jsonschema_rs
+
     return jsonschema_rs.Draft202012Validator(
         {
             "type": "object",

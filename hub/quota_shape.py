@@ -126,7 +126,7 @@ Repeat = Annotated[int, Strict(), Field(ge=1, le=1000)]
 class QuotaShape(BaseModel):
     """How much may be used, over time."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: Rate | None = None
     """Calls in any second or minute."""

@@ -13,7 +13,7 @@ from typing import Any
 from hub.errors import InvalidParams
 from hub.failure import Failure
 from hub.model import KINDS, Json, Kind
-from hub.store.reading import CallFilter, CallRow, ServerRow, SessionRow, TokenRow
+from hub.store.reading import CallFilter, CallRow, ServerRow, SessionRow, TokenRow, Use
 from hub.units import seconds
 
 __all__ = [
@@ -23,10 +23,13 @@ __all__ = [
     "calls",
     "definitions",
     "moment",
+    "reference",
     "server",
     "session",
     "sessions",
+    "text_of",
     "tokens",
+    "value_of",
 ]
 
 CALLS_SHOWN = 20
@@ -77,13 +80,25 @@ def call(row: CallRow | None, id: str) -> Json:
         "own_name": row.own,
         "token": row.token,
         "rule": row.rule,
-        "params": _json(row.params),
+        "params": value_of(row.params),
         "params_bytes": row.params_bytes,
-        "result": _json(row.result),
+        "result": value_of(row.result),
         "result_bytes": row.result_bytes,
-        "error": _json(row.error),
+        "error": value_of(row.error),
         "attempts": row.attempts,
         "audit_entry": row.seq,
+    }
+
+
+def reference(use: Use) -> Json:
+    """What of a stored result was filled into a call, and where."""
+    return {
+        "into": use.place,
+        "result": use.result,
+        "at": use.pointer,
+        "bytes": use.size_bytes,
+        "sha256": use.digest.hex(),
+        "labels": value_of(use.labels),
     }
 
 
@@ -96,7 +111,7 @@ def session(row: SessionRow | None, id: str, last_calls: Iterable[CallRow]) -> J
     if row is None:
         hint = "`hub sessions list` shows those there are."
         raise Failure("not_found", f"There is no session {id[:60]!r}.", hint)
-    return {**_session(row), "capabilities": _json(row.capabilities), "last_calls": calls(last_calls)}
+    return {**_session(row), "capabilities": value_of(row.capabilities), "last_calls": calls(last_calls)}
 
 
 def tokens(rows: Iterable[TokenRow]) -> list[Json]:
@@ -110,7 +125,7 @@ def tokens(rows: Iterable[TokenRow]) -> list[Json]:
             "revoked": moment(row.revoked),
             "calls": row.calls,
             "calls_made": None if row.calls is None else row.spent,
-            "scope": _json(row.scope) or {},
+            "scope": value_of(row.scope) or {},
             "parent": row.parent,
         }
         for row in rows
@@ -141,10 +156,13 @@ def _call(row: CallRow) -> Json:
 
 
 def _session(row: SessionRow) -> Json:
-    client = _json(row.client)
+    client = value_of(row.client)
     return {
         "id": row.id,
         "agent": row.agent,
+        "name": row.name,
+        "goal": row.goal,
+        "labels": value_of(row.labels) or {},
         "kind": row.kind,
         "protocol": row.version,
         "client": client if isinstance(client, dict) else {},
@@ -154,7 +172,7 @@ def _session(row: SessionRow) -> Json:
     }
 
 
-def _json(text: str | None) -> Any:
+def value_of(text: str | None) -> Any:
     """What was written; the text itself where it was cut short."""
     if text is None:
         return None
@@ -167,13 +185,18 @@ def _json(text: str | None) -> Any:
 def server(row: ServerRow) -> Json:
     """What a server said of itself when it was last asked."""
     return {
-        "info": _json(row.info),
-        "capabilities": _json(row.capabilities),
+        "info": value_of(row.info),
+        "capabilities": value_of(row.capabilities),
         "instructions": row.instructions,
     }
 
 
 def definitions(row: ServerRow) -> dict[Kind, tuple[Json, ...]]:
     """What it offered then, by kind."""
-    found = _json(row.definitions)
+    found = value_of(row.definitions)
     return {kind: tuple(found.get(kind, ())) for kind in KINDS}
+
+
+def text_of(value: Any) -> str:
+    """As JSON, for people."""
+    return json.dumps(value, ensure_ascii=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hub import records
+from hub.builtin import definitions
 from hub.catalog import Catalog
 from hub.manifest import Manifests
 from hub.picture import Picture, Status
@@ -25,6 +26,7 @@ def picture(manifests: Manifests, rows: Sequence[ServerRow]) -> Picture:
         for name, server in manifests.servers.items()
         if (row := learnt.get(name)) is not None
     ]
+    offers.append(definitions.everything())
     statuses = {
         name: _status(learnt.get(name), server.connect.missing())
         for name, server in manifests.servers.items()

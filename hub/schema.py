@@ -5,7 +5,10 @@ Looser than the loader where a schema cannot say it (variables, names across fil
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from connectors import connector_class, kinds
+from hub import manifest_shapes, quota_shape
 from hub.home import Home
 from hub.manifest_shapes import AgentShape, ServerShape
 from hub.manifest_write import write_whole
@@ -29,6 +33,10 @@ def manifest_schema() -> dict[str, Any]:
     made, whole = models_json_schema([(model, "validation") for model in models])
     definitions: dict[str, Any] = whole["$defs"]
     server, agent, *connects = [made[model, "validation"] for model in models]
+    for name, words in _described().items():
+        for key, sentence in words.items():
+            if name in definitions and key in definitions[name]["properties"]:
+                definitions[name]["properties"][key]["description"] = sentence
     shape = definitions[_name(server)]
     shape["properties"]["connect"] = {"description": "How to reach it: exactly one kind.", "oneOf": connects}
     return {
@@ -50,6 +58,28 @@ def write_schema(home: Home) -> Path:
 
 def _name(reference: dict[str, Any]) -> str:
     return str(reference["$ref"]).rpartition("/")[2]
+
+
+def _described() -> dict[str, dict[str, str]]:
+    """What stands below each key of our shapes, by the shape's name.
+
+    Pydantic could collect it (`use_attribute_docstrings`), but would at every start: 16 ms.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for module in (quota_shape, manifest_shapes):
+        for each in ast.parse(inspect.getsource(module)).body:
+            if isinstance(each, ast.ClassDef):
+                words = found[each.name] = {}
+                for base in each.bases:
+                    words.update(found.get(ast.unparse(base), {}))
+                for line, below in pairwise(each.body):
+                    match line, below:
+                        case (
+                            ast.AnnAssign(target=ast.Name(id=key)),
+                            ast.Expr(value=ast.Constant(value=str(text))),
+                        ):
+                            words[key.removesuffix("_")] = inspect.cleandoc(text)  # `with_` is `with`
+    return found
 
 
 def _plain(schema: Any) -> Any:

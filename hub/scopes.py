@@ -7,7 +7,8 @@ It only ever narrows: whoever asks puts the grants that it is within beneath it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from hub.errors import InvalidParams, ManifestError
 if TYPE_CHECKING:
     from hub.policy import Grants
 
-__all__ = ["RULES_MAX", "SCOPE_BYTES_MAX", "grants", "shown", "written"]
+__all__ = ["RULES_MAX", "SCOPE_BYTES_MAX", "grants", "readable", "shown", "written"]
 
 RULES_MAX: Final = 64
 SCOPE_BYTES_MAX: Final = 16 * 1024
@@ -66,6 +67,15 @@ def grants(text: str, *, within: Grants | None, name: str = "token") -> Grants:
     if read.problems:
         raise ManifestError(list(read.problems))
     return replace(read.agents[_ANYBODY].grants(), file=name, within=within)
+
+
+def readable(found: Iterable[tuple[str, str]], *, within: Grants) -> list[Grants]:
+    """Of `(token, scope)` those that this version understands."""
+    read = []
+    for token, text in found:
+        with suppress(ManifestError):  # it allows nothing, so it limits nothing
+            read.append(grants(text, within=within, name=f"token {token}"))
+    return read
 
 
 def shown(text: str | None) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Seal:
         """Bytes that only this key opens again, for `purpose` only, at any time."""
         nonce = self._env.random_bytes(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, data, purpose.encode())
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        return _text(sealed)
 
     def unlock(self, purpose: str, sealed: str) -> bytes:
         """The bytes again.
@@ -84,9 +84,15 @@ class Seal:
             if len(sealed) > _LENGTH_MAX:
                 raise Broken("too long")
             data = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
+            if _text(data) != sealed:
+                raise Broken("spelled otherwise")  # the last character has bits that say nothing
             return self._cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], purpose.encode())
         except (ValueError, InvalidTag) as error:
             raise Broken("not sealed here, or not for this") from error
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def load_key(path: Path, env: Env) -> bytes:

@@ -1,4 +1,6 @@
-"""The hub's own secrets: one file in the home, each value sealed by itself and bound to its name.
+"""Files of sealed values: one in the home, each value sealed by itself and bound to its name and its file.
+
+The hub's own secrets are one, its logins at servers another.
 
 Names stand in it readably, so that listing them opens nothing. The key is a file beside it, mode
 0600: that protects copies of the one without the other, and says plainly who may read both.
@@ -19,10 +21,15 @@ from hub.errors import HomeError
 from hub.home import Home
 from hub.seal import Broken, Seal, load_key
 
-__all__ = ["SecretFile", "secrets_seal"]
+__all__ = ["SecretFile", "logins_file", "secrets_seal"]
 
 _BUDGET: Final = Budget(16 * 1024 * 1024, 100_000)
 _PURPOSE: Final = "secret:"
+
+
+def logins_file(home: Home, env: Env) -> SecretFile:
+    """What `hub login` keeps: by server, or `server agent`."""
+    return SecretFile(home, env, home.logins, "login:", "log in anew: `hub login")
 
 
 def secrets_seal(home: Home, env: Env) -> Seal:
@@ -37,10 +44,24 @@ def secrets_seal(home: Home, env: Env) -> Seal:
 class SecretFile:
     """Every method raises `HomeError` where the file or its key cannot be used."""
 
-    def __init__(self, home: Home, env: Env) -> None:
+    def __init__(
+        self,
+        home: Home,
+        env: Env,
+        path: Path | None = None,
+        purpose: str = _PURPOSE,
+        anew: str = "set it anew: `hub secrets set",
+    ) -> None:
+        """
+        Args:
+            path: Left out: that of the hub's secrets.
+            anew: What to do where one of its values cannot be opened.
+        """
         self._home = home
         self._env = env
-        self._path = home.secrets
+        self._path = path or home.secrets
+        self._purpose = purpose
+        self._anew = anew
 
     def names(self) -> list[str]:
         return sorted(self._read())
@@ -50,17 +71,26 @@ class SecretFile:
         if sealed is None:
             return None
         try:
-            return secrets_seal(self._home, self._env).unlock(_PURPOSE + name, sealed).decode()
+            return secrets_seal(self._home, self._env).unlock(self._purpose + name, sealed).decode()
         except Broken:
             raise HomeError(
-                f"{self._path}: the secret {name!r} cannot be opened with {self._home.secrets_key.name}. "
-                f"Put the key back that it was written with, or set it anew: `hub secrets set {name}`."
+                f"{self._path}: {name!r} cannot be opened with {self._home.secrets_key.name}. "
+                f"Put the key back that it was written with, or {self._anew} {name}`."
             ) from None
 
     def set(self, name: str, value: str) -> None:
-        sealed = secrets_seal(self._home, self._env).lock(_PURPOSE + name, value.encode())
+        sealed = secrets_seal(self._home, self._env).lock(self._purpose + name, value.encode())
         with self._locked():
             self._write({**self._read(), name: sealed})
+
+    def change(self, name: str, expected: str, value: str) -> bool:
+        """Put `value` in the place of `expected`, if that is still what is there."""
+        with self._locked():
+            if self.get(name) != expected:
+                return False
+            sealed = secrets_seal(self._home, self._env).lock(self._purpose + name, value.encode())
+            self._write({**self._read(), name: sealed})
+        return True
 
     def remove(self, name: str) -> bool:
         """Whether there was such a secret."""

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
-import uvicorn
-from anyio.abc import SocketStream
 
 from connectors.jsonrpc import Budget, Malformed, encode, parse
-from hub.admin import Admin
 from hub.app import App, open_app
+from hub.ending import Ending
 from hub.errors import HomeError, HubError
+from hub.health import Health
 from hub.home import Home
 from hub.server import Front, HttpApp, Wire, serve_stream
-from hub.server.admin_http import AdminApp
-from hub.server.peer import PeerProtocol
+from hub.server.pipe import Pipe, serve_pipes
+from hub.server.wire_request import Request
+from hub.sessions import checked_name
 from hub.settings import Settings
 
 __all__ = ["serve"]
@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 _HELLO_BYTES_MAX = 4096
 _HELLO_SECONDS = 5.0
+_LAST_SECONDS = 1.0
+"""How long it may take to tell whoever still waits that the hub ends."""
+_PEOPLE_MAX = 128
+"""Connections to the admin socket at once."""
 
 
 async def serve(
@@ -41,6 +45,9 @@ async def serve(
     attached: Callable[[App, Front], Any] | None = None,
 ) -> None:
     """Run a hub until SIGINT or SIGTERM; SIGHUP reads the manifests again.
+
+    Then it takes no more calls (503, and when to ask again) and ends once those under way are answered, or
+    after the grace; at a second signal at once.
 
     Args:
         announce: Called once, when all listeners are open, with the agents' URL.
@@ -53,44 +60,72 @@ async def serve(
     listener = _listen(settings.host, settings.port)
     try:
         async with open_app(home, settings) as app:
+            health = Health(app.env, app.ready)
             front = Front(
                 app.hub,
                 app.identities,
                 app.sessions,
-                ready=app.ready,
+                ready=health,
                 instructions=app.instructions,
                 capabilities=app.capabilities,
                 message_bytes_max=settings.message_bytes_max,
             )
-            ending = anyio.Event()
+            bridges = _Bridges(app, front)
             agents = Wire(HttpApp(front, settings))
             host, port = listener.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
-            admin = _server(AdminApp(Admin(app, url)), settings, PeerProtocol)
+            admin = Wire(_Plane(app, url, health), connections_max=_PEOPLE_MAX)
+            ending = Ending(app.reload)
             if "me" in app.manifests.agents:
                 await app.keep_token("me")
-            async with anyio.create_task_group() as tasks, _unix_listener(home.admin_socket) as people:
+            async with (
+                anyio.create_task_group() as tasks,
+                _unix_listener(home.admin_socket) as people,
+                _unix_listener(home.stdio_socket) as windows,
+            ):
                 tasks.start_soon(agents.serve, listener)
-                tasks.start_soon(admin.serve, [people])
-                tasks.start_soon(_serve_bridges, home.stdio_socket, app, front, ending)
+                tasks.start_soon(admin.serve, people)
+                tasks.start_soon(serve_pipes, windows, bridges.serve)
                 tasks.start_soon(app.watch)
                 announce(app, url)
-                await _until_told(app, front, attached)
-                ending.set()
+                _keep_garbage_apart()
+                tasks.start_soon(ending.run)
+                tasks.start_soon(health.run)
+                await _until_told(app, front, attached, ending)
+                bridges.stop()
+                health.ending = True
+                agents.turns.end()
                 front.close()
-                agents.stop()
-                admin.should_exit = True
-                with anyio.move_on_after(settings.grace):
+                app.events.close()
+                with ending.grace(settings.grace):
+                    # Whoever comes now is told to come again, for as long as there is somebody to wait for.
+                    await app.calm()
+                    agents.stop()
+                    admin.stop()
                     await agents.ended.wait()
-                    # Cut in its midst, uvicorn leaves its socket open, and uvloop waits for that for ever.
                     await admin.ended.wait()
+                    await app.calm()
+                agents.stop()
+                admin.stop()
+                app.end_calls()
+                with anyio.move_on_after(_LAST_SECONDS):
+                    await agents.ended.wait()
+                    await bridges.close()
                 tasks.cancel_scope.cancel()
     finally:
         listener.close()
 
 
-async def _until_told(app: App, front: Front, attached: Callable[[App, Front], Any] | None) -> None:
-    """Return at the first SIGINT or SIGTERM, or when `attached` has ended."""
+def _keep_garbage_apart() -> None:
+    """What there is once all is started stays: no more looking through it for garbage, which takes 30 ms."""
+    gc.freeze()
+    gc.enable()
+
+
+async def _until_told(
+    app: App, front: Front, attached: Callable[[App, Front], Any] | None, ending: Ending
+) -> None:
+    """Return when the hub is told to end, or when `attached` has ended."""
     async with anyio.create_task_group() as tasks:
 
         async def run_attached() -> None:
@@ -99,47 +134,31 @@ async def _until_told(app: App, front: Front, attached: Callable[[App, Front], A
                 tasks.cancel_scope.cancel()
 
         tasks.start_soon(run_attached)
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    await app.reload()
-                else:
-                    tasks.cancel_scope.cancel()
+        await ending.told.wait()
+        tasks.cancel_scope.cancel()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signals: ours end the whole hub, in order."""
+class _Plane:
+    """The admin plane, loaded when somebody first asks: 45 ms and 4 MiB that no agent has to wait for."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ended = anyio.Event()
+    def __init__(self, app: App, url: str, health: Health) -> None:
+        self._app = app
+        self._url = url
+        self._health = health
+        self._answer: Callable[[Request], Awaitable[None]] | None = None
+        self._loading = anyio.Lock()
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    async def __call__(self, request: Request) -> None:
+        async with self._loading:
+            if self._answer is None:
+                self._answer = await anyio.to_thread.run_sync(self._load)
+        await self._answer(request)
 
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().serve(sockets)
-        finally:
-            self.ended.set()
+    def _load(self) -> Callable[[Request], Awaitable[None]]:
+        from hub.admin import Admin
+        from hub.server.admin_http import AdminApp
 
-
-def _server(app: Any, settings: Settings, protocol: Any = "httptools") -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            http=protocol,
-            loop="none",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=int(settings.grace) or 1,
-        )
-    )
+        return AdminApp(Admin(self._app, self._url, self._health))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -182,47 +201,73 @@ async def _unix_listener(path: Path) -> AsyncIterator[socket.socket]:
         path.unlink(missing_ok=True)
 
 
-async def _serve_bridges(path: Path, app: App, front: Front, ending: anyio.Event) -> None:
+class _Bridges:
     """Each connection says `{"agent": NAME}` in one line, is answered in one, then speaks MCP as on stdio.
 
-    The answer is `{"agent": NAME}`, or `{"error": SENTENCE}` and the end, or nothing where this hub
-    is ending: whoever asked may be the next hub then. Who may open the socket is the hub's owner: the
-    operating system says so.
+    It may say `session` as well: the name of the one that its calls belong to. The answer is
+    `{"agent": NAME}`, or `{"error": SENTENCE}` and the end, or nothing where this hub is ending: whoever
+    asked may be the next hub then. Who may open the socket is the hub's owner: the operating system says so.
     """
-    path.unlink(missing_ok=True)
-    listener = await anyio.create_unix_listener(path, mode=0o600)
 
-    async def bridge(stream: SocketStream) -> None:
-        async with stream:
-            try:
-                rest, agent = await _hello(stream, app)
-            except (HubError, Malformed, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-                sentence = str(error) or type(error).__name__
-                log.warning("a bridge was refused: %s", sentence)
-                with suppress(anyio.BrokenResourceError):
-                    await stream.send(encode({"error": sentence}) + b"\n")
-                return
-            if ending.is_set():
-                return
-            with suppress(anyio.BrokenResourceError):
-                await stream.send(encode({"agent": agent.name}) + b"\n")
-            await app.settle()
-            await serve_stream(front, agent, stream.receive, stream.send, first=rest)
+    def __init__(self, app: App, front: Front) -> None:
+        self._app = app
+        self._front = front
+        self._open: set[Pipe] = set()
+        self._stopping = False
+        self._closed = anyio.Event()
 
-    try:
-        async with listener:
-            await listener.serve(bridge)
-    finally:
-        path.unlink(missing_ok=True)
+    def stop(self) -> None:
+        """Take no more."""
+        self._stopping = True
+
+    async def close(self) -> None:
+        """Read no more of any, and return when all have got their answers. No bound: it is the caller's."""
+        for pipe in self._open:
+            pipe.end()
+        if self._open:
+            await self._closed.wait()
+
+    async def serve(self, pipe: Pipe) -> None:
+        try:
+            rest, agent, session = await _hello(pipe, self._app)
+        except (HubError, Malformed, TimeoutError, anyio.EndOfStream) as error:
+            sentence = str(error) or type(error).__name__
+            log.warning("a bridge was refused: %s", sentence)
+            await _say(pipe, {"error": sentence})
+            return
+        if self._stopping:
+            return
+        self._open.add(pipe)
+        try:
+            await _say(pipe, {"agent": agent.name})
+            await self._app.settle()
+            await serve_stream(self._front, agent, pipe.receive, pipe.send, first=rest, session=session)
+        except HubError as error:
+            # A connection's trouble is that connection's: the hub goes on.
+            log.warning("a bridge ended: %s", error)
+        finally:
+            self._open.discard(pipe)
+            if self._stopping and not self._open:
+                self._closed.set()
 
 
-async def _hello(stream: SocketStream, app: App) -> tuple[bytes, Any]:
-    """The agent that the first line names, and what came behind that line."""
+async def _say(pipe: Pipe, line: dict[str, str]) -> None:
+    with suppress(anyio.BrokenResourceError), anyio.move_on_after(_HELLO_SECONDS):
+        waits = pipe.send(encode(line) + b"\n")
+        if waits is not None:
+            await waits
+
+
+async def _hello(pipe: Pipe, app: App) -> tuple[bytes, Any, str | None]:
+    """What came behind the first line, the agent that it names, and the session."""
     data = b""
     with anyio.fail_after(_HELLO_SECONDS):
         while b"\n" not in data and len(data) <= _HELLO_BYTES_MAX:
-            data += await stream.receive()
+            data += await pipe.receive()
     line, _, rest = data.partition(b"\n")
     hello = parse(line, Budget(_HELLO_BYTES_MAX, 64))
     name = hello.get("agent") if isinstance(hello, dict) else None
-    return rest, app.identities.local(str(name))
+    session = hello.get("session") if isinstance(hello, dict) else None
+    if session is not None:
+        session = checked_name(session)
+    return rest, app.identities.local(str(name)), session

@@ -48,7 +48,9 @@ def serve_on_http(
     _run(home, _settings(home, host, port), announce, partial(_watch, tell=tell))
 
 
-def serve_on_stdio(home: Home, agent: str, *, host: str | None, port: int | None) -> None:
+def serve_on_stdio(
+    home: Home, agent: str, *, host: str | None, port: int | None, session: str | None = None
+) -> None:
     """Speak with one agent on stdin and stdout until it closes them: as a bridge, else as the hub.
 
     Raises:
@@ -58,12 +60,13 @@ def serve_on_stdio(home: Home, agent: str, *, host: str | None, port: int | None
 
     env = SystemEnv()
     end = env.monotonic() + _RACE_SECONDS
-    while not bridge(home, agent):
+    speak = partial(_speak, name=agent, session=session)
+    while not bridge(home, agent, session):
         from hub import lock
 
         try:
             # A free port: other clients' hubs, of other homes, would want the same one.
-            _run(home, _settings(home, host, port or 0), lambda app, url: None, partial(_speak, name=agent))
+            _run(home, _settings(home, host, port or 0), lambda app, url: None, speak)
             return
         except HomeError:
             if not lock.is_held(home) or env.monotonic() > end:
@@ -84,8 +87,12 @@ def _run(
     announce: Callable[[App, str], None],
     attached: Callable[[App, Front], Any],
 ) -> None:
+    import gc
     import logging
     import sys
+
+    # What is loaded now stays: to look for garbage in it is a tenth of the start. `serve` turns it on again.
+    gc.disable()
 
     import anyio
 
@@ -121,9 +128,9 @@ async def _watch(app: App, front: Front, *, tell: Callable[[str, str], None]) ->
     await anyio.sleep_forever()
 
 
-async def _speak(app: App, front: Front, *, name: str) -> None:
+async def _speak(app: App, front: Front, *, name: str, session: str | None) -> None:
     from hub.server.stdio import serve_stdio
 
     agent = app.identities.local(name)
     await app.settle()
-    await serve_stdio(front, agent)
+    await serve_stdio(front, agent, session)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from hub import audit_settings, issuer_settings, units
+from hub import audit_settings, issuer_settings, result_settings, units
 from hub.errors import ManifestError, Problem
 
 __all__ = ["TABLE", "Row", "Settings", "load"]
@@ -31,7 +31,7 @@ class Settings:
     session_idle: float = 30 * 60.0
     """Seconds."""
     message_bytes_max: int = 4 * 1024**2
-    grace: float = 10.0
+    grace: float = 5.0
     """Seconds."""
     approval_wait: float = 25.0
     """Seconds, as are the next two."""
@@ -42,6 +42,7 @@ class Settings:
     oauth: issuer_settings.OAuth | None = None
     retention: audit_settings.Retention = audit_settings.FOR_EVER
     redact: audit_settings.Redaction = audit_settings.NO_OTHERS
+    results: result_settings.ResultSettings = result_settings.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +124,15 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row("session_idle", "30m", "duration", units.seconds, "When an unused session is closed."),
     Row("message", "4MiB", "size", _size(1024), "The largest request from an agent.", "message_bytes_max"),
-    Row("grace", "10s", "duration", units.seconds, "How long calls may go on when the hub stops."),
+    Row("grace", "5s", "duration", units.seconds, "How long calls may go on when the hub stops."),
     Row("approval_wait", "25s", "duration", units.seconds, "How long a call is held for a person's word."),
     Row("approval_pending", "1h", "duration", units.seconds, "How long a person has to approve a call."),
     Row("approval_use", "10m", "duration", units.seconds, "How long an approved call may be made."),
     Row("secrets", "{}", "command", _secrets, "What prints a secret `{name}`.", "secrets_command"),
     Row("oauth", "none", "issuers", issuer_settings.read, "Whose tokens count besides the hub's own."),
-    Row("retention", "{}", "durations", audit_settings.retention, "How long calls and payloads are kept."),
+    Row("retention", "{}", "durations", audit_settings.retention, "How long what is kept, and how much."),
     Row("redact", "{}", "names, patterns", audit_settings.redaction, "Further secrets in what is recorded."),
+    Row("results", "25000", "tokens, whole", result_settings.settings, "From when on results are handles."),
 )
 
 

@@ -13,6 +13,7 @@ from hub.env import Env
 from hub.learn import Known
 from hub.manifest import ServerManifest
 from hub.mask import Mask
+from hub.parts import Parts
 
 if TYPE_CHECKING:
     from hub.upstream import Upstream
@@ -23,9 +24,11 @@ __all__ = ["Surroundings"]
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     env: Env
-    context: Callable[[ServerManifest, dict[str, Any]], Awaitable[Context]]
-    """Makes the connector's context: of a manifest, with the given fields replaced. Raises
-    `ConfigError` where a secret cannot be had."""
+    context: Callable[[ServerManifest, str | None, dict[str, Any]], Awaitable[Context]]
+    """Makes the connector's context: of a manifest, with the account of an agent where it has one of its own,
+    and with the given fields replaced. Raises `ConfigError` where a secret cannot be had."""
+    accounts: Callable[[str], frozenset[str] | None]
+    """The agents with an account of their own at a server."""
     mask: Mask
     """Takes secrets out of what servers say when something went wrong."""
     starts: anyio.CapacityLimiter
@@ -34,3 +37,7 @@ class Surroundings:
     """Called when a server has been learnt. Must not block."""
     stderr: Callable[[str, str], None]
     """`(server, line)`: keeps what a process wrote for people."""
+    parts: Parts
+    """Keeps what happens within calls."""
+    late: Callable[[], bool]
+    """Whether the call of this task is being ended because its time is over."""

@@ -18,7 +18,8 @@ def connect_of(target: Sequence[str], headers: Sequence[str], env: Sequence[str]
     """The `connect:` mapping, and notes for whoever typed it.
 
     Args:
-        target: `[URL]`, `["pypi:NAME@VERSION", *arguments]` (or `npm:`), or a command's words.
+        target: `[URL]`, `["pypi:NAME@VERSION", *arguments]` (or `npm:`), `["cassette:FILE", SERVER]`, or a
+            command's words.
         headers: `K=V` or `K: V`, for a URL.
         env: `K=V`, for what is started.
 
@@ -36,6 +37,11 @@ def connect_of(target: Sequence[str], headers: Sequence[str], env: Sequence[str]
         return _with({"url": first}, "headers", headers, "[=:]")
     if headers:
         raise InvalidParams("--header is for a URL; a command or package takes --env.")
+    if first.startswith("cassette:"):
+        if len(target) > 2 or env:
+            raise InvalidParams("A cassette takes its file, and which server of it: cassette:FILE SERVER")
+        of = {"of": target[1]} if len(target) == 2 else {}
+        return {"cassette": first.removeprefix("cassette:"), **of}, []
     package = _package(first)
     if package is None:
         return _with({"command": list(target)}, "env", env, "=")

@@ -56,8 +56,8 @@ def lifetime_seconds(written: Any) -> float:
     return value
 
 
-def size_bytes(written: Any, *, least: int = 1) -> int:
-    """A size in bytes, at least `least` and at most 1 GiB.
+def size_bytes(written: Any, *, least: int = 1, most: int = _BYTES_MAX) -> int:
+    """A size in bytes, at least `least` and at most `most` (a whole number of GiB).
 
     Raises:
         ValueError: it is none; with a sentence that says how to write it.
@@ -68,8 +68,8 @@ def size_bytes(written: Any, *, least: int = 1) -> int:
     if "." in amount:
         raise ValueError("must be a whole number. Write a size such as 512KiB.")
     value = int(amount) * _BYTES[unit]
-    if not least <= value <= _BYTES_MAX:
-        raise ValueError(f"must be from {least} bytes to 1GiB.")
+    if not least <= value <= most:
+        raise ValueError(f"must be from {least} bytes to {most // 1024**3}GiB.")
     return value
 
 

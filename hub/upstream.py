@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -22,8 +21,10 @@ from anyio.abc import TaskGroup
 from connectors.base import MODERN_VERSIONS, Context, Era, Json, Link, LinkError, Peer, RemoteError
 from hub.backoff import retry_wait_seconds
 from hub.berth import Berth, State
+from hub.breaker import Breaker
 from hub.catalog import Offer
 from hub.errors import HubError, InvalidParams, UpstreamDown, UpstreamTimeout
+from hub.freshness import Freshness
 from hub.hearing import Hearing, can_tell
 from hub.learn import Known, learn
 from hub.levels import from_level
@@ -31,6 +32,7 @@ from hub.manifest import ServerManifest
 from hub.model import KINDS, Call, Kind, Result
 from hub.parking import QUESTION_KINDS, Parking
 from hub.passing import Passing, inward
+from hub.room import Room
 from hub.surroundings import Surroundings
 from hub.watching import Watching
 
@@ -38,8 +40,6 @@ __all__ = ["State", "Upstream"]
 
 log = logging.getLogger(__name__)
 
-_REFRESH_SECONDS: Final = 1.0
-"""At most one new look at a server's lists in this time, however often it says they changed (T8)."""
 _STDERR_LINES: Final = 200
 _OWN_MAX: Final = 256
 """How many links of their own sessions may have to one server."""
@@ -47,8 +47,8 @@ _OWN_IDLE_SECONDS: Final = 600.0
 """How long a session's own link to a server that needs no process may be unused."""
 
 
-_Key = tuple[Era, str, frozenset[str]]
-"""Era, session and what its client can be asked."""
+_Key = tuple[Era, str, frozenset[str], str | None]
+"""Era, session, what its client can be asked, and the agent whose own account it is."""
 
 
 class Upstream:
@@ -58,9 +58,11 @@ class Upstream:
         self.known = known
         self.stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self.calls_under_way = 0
+        self.breaker = Breaker(self.name, around.env, manifest.breaking)
         self._around = around
         self._env = around.env
-        self.main = self._berth(manifest.era, {}, shared=True)
+        self._freshness = Freshness(self.name, self._learn, manifest.limits.connect)
+        self.main = self._berth(manifest.era, {}, None, shared=True)
         self._passing = Passing(self._env, manifest.mirrors, lambda: self.known, self._learn)
         self._own: dict[_Key, tuple[Berth, anyio.CancelScope]] = {}
         self._tasks: TaskGroup | None = None
@@ -69,8 +71,6 @@ class Upstream:
         self._parking: Parking | None = None
         self._only_modern = False
         """Whether it was found not to speak the older era as well."""
-        self._stale: set[Kind] = set()
-        self._stale_event = anyio.Event()
         self._born = around.env.monotonic()
         self._retired = False
         self._drained = anyio.Event()
@@ -142,14 +142,25 @@ class Upstream:
 
         Raises:
             RemoteError: the server answered with an error.
-            UpstreamError: it could not be reached, or broke.
+            UpstreamError: it could not be reached, broke, or is left alone for a while.
         """
+        breaker = self.breaker
+        tried = breaker.held and breaker.admit()
         self.calls_under_way += 1
+        params = inward(call)
+        if call.sources or (call.entry is not None and call.entry.curation is not None):
+            self._around.parts.sent(call, params)
         try:
-            result = await self._send(call, inward(call))
+            result = await self._send(call, params)
+            if breaker.failures:
+                breaker.answered()
             return self._around.mask.result(result) if result.get("isError") is True else result
         except RemoteError as error:
+            breaker.answered()
             raise self._around.mask.error(error) from None
+        except BaseException as error:
+            breaker.ended(tried, error, late=self._around.late())
+            raise
         finally:
             self.calls_under_way -= 1
             if self._retired and not self.calls_under_way:
@@ -157,27 +168,40 @@ class Upstream:
 
     async def listen(self, call: Call) -> None:
         """Hear on a stream of its own until that ends. It does not keep the server from being replaced."""
-        await self._send(call, call.params)
+        await self._send(call, call.params, lasting=True)
 
-    async def _send(self, call: Call, params: Json) -> Result:
-        berth = self.main if self._is_for_all(call) else await self._chosen(call)
+    async def _send(self, call: Call, params: Json, *, lasting: bool = False) -> Result:
+        # Without a coroutine in the usual case.
+        own = self._around.accounts(self.name)
+        berth = self.main if own is None and self._is_for_all(call) else await self._chosen(call)
         berth.under_way += 1
+        room = None
         try:
+            if not lasting:
+                waiter = berth.room.enter(call.agent.name)
+                if waiter is not None:
+                    await berth.room.wait(waiter)
+                room = berth.room
             for attempt in (1, 2):
                 link = berth.link or await berth.ready(call)
                 try:
-                    notify = call.notify
+                    notify = self._around.parts.ear(call)
                     if call.log_level is not None and notify is not None and not link.peer.modern:
                         await berth.level.lower(link, call.log_level)
                         notify = from_level(call.log_level, notify)
                     if link.peer.modern or not berth.may_ask:
-                        return await self._passing.request(call, params, link, notify)
-                    assert self._parking is not None
-                    return await self._parking.send(replace(call, notify=notify), params, berth, link)
+                        result = await self._passing.request(call, params, link, notify)
+                    else:
+                        assert self._parking is not None
+                        result = await self._parking.send(replace(call, notify=notify), params, berth, link)
+                    berth.served = True
+                    return result
                 except LinkError as error:
                     await berth.again(link, error, attempt)
             raise AssertionError("the second attempt returns or raises")
         finally:
+            if room is not None:
+                room.leave()
             berth.under_way -= 1
             berth.used = self._env.monotonic()
 
@@ -190,36 +214,42 @@ class Upstream:
 
     async def _chosen(self, call: Call) -> Berth:
         """The link that a call belongs on, whether it is up or not."""
+        own = self._around.accounts(self.name)
+        account = call.agent.name if own is not None and call.agent.name in own else None
         if self._is_for_all(call):
-            return self.main
+            return self._shared(account)
         share, peer = self.manifest.share, self.main.peer
         asks = {
             kind: call.capabilities[kind] for kind in QUESTION_KINDS.values() if kind in call.capabilities
         }
         if share == "session":
-            return self._own_berth("auto" if call.modern else "legacy", call.session, asks)
+            return self._own_berth("auto" if call.modern else "legacy", call.session, asks, account)
         if peer is None and self.known is None:
             peer = (await self.main.ready(call)).peer
         version = peer.version if peer is not None else self.known.version if self.known is not None else None
         if version not in MODERN_VERSIONS:
-            return self._own_berth("auto", call.session, asks) if asks else self.main
+            return self._own_berth("auto", call.session, asks, account) if asks else self._shared(account)
         # Over HTTP a server may speak both eras: then it is reached in its agent's own.
         if call.modern or self._only_modern or self.manifest.era != "auto" or self.manifest.connect.lasting:
-            return self.main
-        berth = self._own_berth("legacy", call.session if asks else "", asks)
+            return self._shared(account)
+        berth = self._own_berth("legacy", call.session if asks else "", asks, account)
         if berth.link is None:
             try:
                 await berth.ready(call)
             except UpstreamDown:
                 self._only_modern = True
-                return self.main
+                return self._shared(account)
         return berth
 
-    def _own_berth(self, era: Era, session: str, asks: Json) -> Berth:
+    def _shared(self, account: str | None) -> Berth:
+        """The link for all, or for all of an agent with an account of its own."""
+        return self.main if account is None else self._own_berth("auto", "", {}, account)
+
+    def _own_berth(self, era: Era, session: str, asks: Json, account: str | None) -> Berth:
         """The link of one session whose client can be asked so, or of all that speak an era."""
         if self.manifest.era != "auto":
             era = self.manifest.era
-        key = (era, session, frozenset(asks))
+        key = (era, session, frozenset(asks), account)
         if key in self._own:
             return self._own[key][0]
         if len(self._own) >= _OWN_MAX:
@@ -227,7 +257,7 @@ class Upstream:
         if len(self._own) >= _OWN_MAX:
             raise UpstreamDown(f"Server {self.name!r} has too many sessions of its own; try again later")
         assert self._tasks is not None
-        berth, scope = self._berth(era, asks, shared=False), anyio.CancelScope()
+        berth, scope = self._berth(era, asks, account, shared=False), anyio.CancelScope()
         self._own[key] = berth, scope
         self._tasks.start_soon(self._run_own, berth, scope)
         return berth
@@ -242,9 +272,9 @@ class Upstream:
                 del self._own[key]
                 scope.cancel()
 
-    def _berth(self, era: Era, capabilities: Json, *, shared: bool) -> Berth:
+    def _berth(self, era: Era, capabilities: Json, account: str | None, *, shared: bool) -> Berth:
         limits, connector = self.manifest.limits, self.manifest.connect
-        hearing = Hearing(self.name, self._env, self._lists_changed, asks_for_lists=shared)
+        hearing = Hearing(self.name, self._env, self._freshness.changed, asks_for_lists=shared)
         idle = limits.idle if connector.lasting else math.inf if shared else _OWN_IDLE_SECONDS
 
         async def context() -> Context:
@@ -257,7 +287,7 @@ class Upstream:
                 "on_stderr": self._wrote,
                 "on_progress": lambda sentence: berth.tell(sentence),
             }
-            return await self._around.context(self.manifest, fields)
+            return await self._around.context(self.manifest, account, fields)
 
         def wanted() -> bool:
             alone = self.manifest.start == "eager" or self.known is None
@@ -272,14 +302,16 @@ class Upstream:
             connector,
             context,
             self._around.starts,
+            login=f"hub login {self.name}" + (f" --agent {account}" if account is not None else ""),
             may_ask=bool(capabilities),
+            room=Room(self.name, limits.concurrent or (64 if connector.lasting else 256)),
             connect_seconds=limits.connect,
             idle_seconds=idle,
             last_words=self._last_words,
             mask=self._around.mask.text,
             always=wanted,
             greet=self._learn_all if shared else nothing,
-            attend=partial(self._attend, hearing) if shared else hearing.attend,
+            attend=partial(self._freshness.attend, hearing) if shared else hearing.attend,
             hearing=hearing,
         )
         return berth
@@ -326,7 +358,7 @@ class Upstream:
         except TimeoutError:
             raise UpstreamTimeout(f"Server {self.name!r} did not say what it offers in time") from None
         except LinkError as error:
-            raise self.main.failure(error) from None
+            await self.main.again(link, error, 2)
 
     async def restart(self) -> None:
         """End its links, if there are any, and start it again.
@@ -348,26 +380,6 @@ class Upstream:
             with anyio.move_on_after(grace_seconds):
                 await self._drained.wait()
 
-    async def _attend(self, hearing: Hearing, link: Link) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._keep_fresh, link)
-            await hearing.attend(link)
-
-    async def _keep_fresh(self, link: Link) -> None:
-        """Look at the lists again when the server says that they changed."""
-        while True:
-            await self._stale_event.wait()
-            kinds, self._stale = frozenset(self._stale), set()
-            self._stale_event = anyio.Event()
-            try:
-                with anyio.fail_after(self.manifest.limits.connect):
-                    await self._learn(link, kinds)
-            except (LinkError, TimeoutError) as error:
-                log.warning(
-                    "%s: its lists could not be read again: %s", self.name, error or "no answer in time"
-                )
-            await anyio.sleep(_REFRESH_SECONDS)
-
     async def _learn_all(self, link: Link) -> None:
         await self._learn(link, None)
 
@@ -376,11 +388,6 @@ class Upstream:
         if known != self.known:
             self.known = known
             self._around.changed(self, known)
-
-    def _lists_changed(self, kinds: Iterable[Kind]) -> None:
-        """They may have."""
-        self._stale.update(kinds)
-        self._stale_event.set()
 
     def _wrote(self, line: str) -> None:
         line = self._around.mask.text(line)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base import ConfigError
-from hub import manifest, settings
+from hub import issuer_settings, manifest, settings
 from hub.errors import ManifestError, Problem
 from hub.home import Home
+from hub.issuer_settings import OAuth
 from hub.manifest_text import Document, Where, read
 from hub.model import Json
 from hub.variables import expander
@@ -35,8 +36,11 @@ def validate(home: Home, paths: list[Path]) -> Json:
     ]
     loaded = manifest.load(*(paths or [home.manifests]))
     problems += loaded.problems
+    unknown: list[str] = []
     if not paths:
-        problems += _settings_problems(home)
+        wrong, oauth = _settings(home)
+        problems += wrong
+        unknown = [] if wrong else issuer_settings.unknown(loaded.agents.values(), oauth)
     files = dict.fromkeys(server.file for server in loaded.servers.values())
     for file in files:
         problems += _unset(home, file)
@@ -57,16 +61,16 @@ def validate(home: Home, paths: list[Path]) -> Json:
             f"{server.file}: {missing}"
             for server in loaded.servers.values()
             if (missing := server.connect.missing()) is not None
-        ],
+        ]
+        + unknown,
     }
 
 
-def _settings_problems(home: Home) -> list[Problem]:
+def _settings(home: Home) -> tuple[list[Problem], OAuth | None]:
     try:
-        settings.load(home.settings)
+        return [], settings.load(home.settings).oauth
     except ManifestError as error:
-        return error.problems
-    return []
+        return error.problems, None
 
 
 def _unset(home: Home, file: Path) -> Iterator[Problem]:
@@ -85,7 +89,7 @@ def _unset(home: Home, file: Path) -> Iterator[Problem]:
 def _texts(document: Document) -> Iterator[tuple[Where, str]]:
     """Every text that is filled in when the server starts."""
     value: Any = document.value
-    for key in ("connect", "cwd"):
+    for key in ("connect", "cwd", "replicas"):
         if key in value:
             yield from _texts_in(value[key], (key,))
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from hub.audit_chain import Report, verify
 from hub.audit_keys import Ed25519Signer
 from hub.audit_sources import DatabaseSource, database
@@ -19,7 +17,7 @@ from hub.store.sealing import GENESIS, Entry, hash_of
 
 __all__ = ["SIGNER", "intent", "made", "opened", "rechained", "report_of", "result"]
 
-SIGNER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+SIGNER = Ed25519Signer(bytes(range(32)))
 SESSION = sessions.SessionRow("s1", "me", "modern", "2026-07-28", "{}", "{}", 1, 1)
 
 

@@ -55,13 +55,13 @@ def hub(home: Path, *arguments: str, stdin: str = "", **more: str) -> Done:
 
 
 def furnish(home: Path) -> Path:
-    """A home with the server `desk`, the agent `me` that may use everything, and `reader` that may little."""
+    """A home with the server `desk`, the agent `me` that may use all of it, and `reader` that may little."""
     folder = home / "manifests"
     folder.mkdir(parents=True)
     (folder / "desk.yaml").write_text(json.dumps({"server": "desk", "connect": {"command": DESK}}))
-    (folder / "me.yaml").write_text('agent: me\nmay: ["*"]\n')
+    (folder / "me.yaml").write_text('agent: me\nmay: ["*"]\nnever: ["hub__*"]\n')
     (folder / "reader.yaml").write_text(
-        "agent: reader\nmay:\n  - desk__typed\n  - desk__pid\nnever: [desk__pid]\n"
+        "agent: reader\nmay:\n  - desk__typed\n  - desk__pid\nnever: [desk__pid, 'hub__*']\n"
     )
     return home
 

@@ -53,7 +53,7 @@ async def main(url: str) -> None:
 @asynccontextmanager
 async def agent(folder: Path, url: str, *, modern: bool) -> AsyncIterator[Client]:
     """A client of a hub that has the server behind it, under its own names."""
-    write(folder, "all", agent="all", may=["*"])
+    write(folder, "all", agent="all", may=["*"], never=["hub__*"])
     write(
         folder, "server", server="server", connect={"url": url}, names="bare", results="whole", start="eager"
     )

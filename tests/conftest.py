@@ -15,6 +15,14 @@ settings.register_profile("hub", deadline=None)
 settings.load_profile("hub")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests ran for a shorter time than they could have."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "shortened":
+                terminalreporter.write_line(f"{report.nodeid}: shortened to {value}")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """The hub runs on asyncio (uvloop where there is one); trio is not supported."""

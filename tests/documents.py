@@ -56,6 +56,7 @@ _VARYING = (
     (re.compile(r"\b[0-9a-f]{40}\b"), "<commit>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"), "<time>"),
     (re.compile(r"(?<![\w.])\d+\.\d+(?=\s*$)"), "<duration>"),
+    (re.compile(r"\+?\b\d+(?:\.\d+)? ms\b"), "<ms>"),
     (re.compile(r"(127\.0\.0\.1:)\d+"), r"\1<port>"),
     (re.compile(r"\b[Pp]ort \d+"), "port <number>"),
     (re.compile(r"[Pp]rocess \d+"), "process <number>"),

@@ -178,7 +178,9 @@ async def room(
     folder = home / "manifests"
     folder.mkdir(exist_ok=True, parents=True)
     for name, may in agents.items():
-        (folder / f"{name}.yaml").write_text(json.dumps({"agent": name, "may": [*may]}))
+        # Everything of the servers: tests that mean the hub's own tools as well say so.
+        never = ["hub__*"] if agents is EVERYTHING else []
+        (folder / f"{name}.yaml").write_text(json.dumps({"agent": name, "may": [*may], "never": never}))
     for name, manifest in servers.items():
         (folder / f"{name}.yaml").write_text(json.dumps({"server": name, **manifest}))
     listener = socket.create_server(("127.0.0.1", 0))

@@ -20,13 +20,14 @@ LINES_OF_TESTS_MAX = 700  # one behaviour family, read a test at a time
 PURE = (
     "hub.model", "hub.catalog", "hub.policy", "hub.quota", "hub.errors", "hub.chain", "hub.templates",
     "hub.apps", "hub.curation", "hub.judge", "hub.moments", "hub.narrow", "hub.nearest", "hub.normal",
-    "hub.policy_arguments", "hub.policy_schemas",
+    "hub.policy_arguments", "hub.policy_schemas", "hub.route", "hub.schema_budget",
 )  # fmt: skip
 PURE_MAY_IMPORT = (
     "__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "itertools", "re", "typing",
     "pathlib",  # as a type: a path is no file
     "difflib", "decimal", "datetime", "zoneinfo",  # the rules of time zones come from the system, once
     "jsonschema_rs",  # judges values; told to fetch nothing
+    "urllib.parse",  # text to text
 )  # fmt: skip
 ASKS_THE_WORLD = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 
@@ -60,8 +61,8 @@ JSON_TEXT_IN = (
     "hub.arguments",  # what a person types
     "hub.schema",  # prints one
     "hub.alone", "hub.memo",  # speak as the admin socket does, where no hub runs; and keep that
-    "hub.records", "hub.approval_rows", "hub.scopes", "hub.sessions",  # columns of the store that hold JSON
-    "hub.middleware.check",  # numbers as a JSON Schema validator wants them
+    "hub.records", "hub.approval_rows", "hub.scopes", "hub.session", "hub.labels",  # columns that hold JSON
+    "hub.middleware.check", "hub.result_shape",  # numbers as a JSON Schema validator wants them
     "hub.app",  # a fingerprint of what a manifest says
 )  # fmt: skip
 

@@ -196,7 +196,7 @@ async def matrix(
             "sdk1-http": {"url": sdk1_url},
             "sdk1-pipe": {"command": sdk1},
         }
-        write(home, "me", agent="me", may=["*"])
+        write(home, "me", agent="me", may=["*"], never=["hub__*"])
         for name, how in {**{name: connect[name] for name in servers}, **others}.items():
             era = "modern" if name in NEW else "legacy" if name in OLD else "auto"
             write(

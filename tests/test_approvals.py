@@ -398,7 +398,9 @@ async def test_resources_and_prompts_need_their_approval_and_completions_are_emp
     async with Store.open(tmp_path / "hub.db", env) as store:
         seal, server = Seal(b"k" * 32, env), Server()
         approvals = Approvals(store, env, seal, Redactor(), wait_seconds=0.01)
-        approve = Approve(approvals, TaskIds(seal), seal, Deadline(env, lambda server: 1.0).paused)
+        approve = Approve(
+            approvals, TaskIds(seal), seal, Deadline(env, lambda server: 1.0).paused, lambda call: None
+        )
         hub = Hub(env, chain.build([Authorize(env), approve], server), server.watch)
         hub.swap(Catalog.build([Offer("box", View(), {"resource": RESOURCES, "prompt": PROMPTS})], 1))
         agent = Agent("me", Grants("me.yaml", may=(Rule("may[0]", ("*",), 3, ask="human"),)))

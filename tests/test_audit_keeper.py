@@ -305,8 +305,8 @@ def test_what_cannot_be_done_is_said_in_a_sentence(home: Home, arguments: list[s
 
 
 def test_retention_and_redaction_are_settings() -> None:
-    assert retention({"calls": "90d", "payloads": "30d"}) == (90 * DAY, 30 * DAY)
-    assert retention({}) == (None, None)
+    assert retention({"calls": "90d", "payloads": "30d"}) == Retention(90 * DAY, 30 * DAY)
+    assert retention({}) == Retention()
     assert redaction({"names": ["pin"], "patterns": ["CASE-[0-9]+"]}) == (("pin",), ("CASE-[0-9]+",))
     wrong: object
     for wrong in ([], {"call": "1d"}, {"calls": 90}, {"calls": "90"}):

@@ -80,9 +80,9 @@ def home(tmp_path: Path) -> Path:
     """A home with the server `ledger` and three agents that may use different tools of it."""
     home = tmp_path / "home"
     write(home, "ledger", server="ledger", trust="annotations", connect={"command": [*LEDGER, str(tmp_path)]})
-    write(home, "anna", agent="anna", may=["ledger__look"])
-    write(home, "ben", agent="ben", may=["ledger__append"])
-    write(home, "cleo", agent="cleo", may=["ledger__*"], never=["ledger__tick"])
+    write(home, "anna", agent="anna", may=["ledger__look"], never=["hub__*"])
+    write(home, "ben", agent="ben", may=["ledger__append"], never=["hub__*"])
+    write(home, "cleo", agent="cleo", may=["ledger__*"], never=["ledger__tick", "hub__*"])
     return home
 
 
@@ -183,7 +183,7 @@ def test_rules_that_change_count_at_once_in_an_open_window_which_stays_open(home
         hub.until("ledger: ready")
         with windows(home, "anna") as (window,):
             assert window.tools() == ["ledger__look"]
-            write(home, "anna", agent="anna", may=["ledger__append"])
+            write(home, "anna", agent="anna", may=["ledger__append"], never=["hub__*"])
             while (offered := window.tools()) == ["ledger__look"]:
                 assert window.process.poll() is None
             assert offered == ["ledger__append"]

@@ -40,7 +40,7 @@ NOT_OVER_STDIO = {
 @asynccontextmanager
 async def through(folder: Path, connect: dict[str, Any]) -> AsyncIterator[tuple[str, str]]:
     """The URL of a hub with our server behind it, and a token for it."""
-    write(folder, "all", agent="all", may=["*"])
+    write(folder, "all", agent="all", may=["*"], never=["hub__*"])
     write(
         folder, "everything", server="everything", connect=connect, names="bare", results="whole",
         cwd=str(REPOSITORY), start="eager",

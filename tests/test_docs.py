@@ -18,7 +18,9 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from connectors.cassette import Cassette
 from connectors.http import Http
+from connectors.oauth_settings import OAuth
 from connectors.package import Package, Spec
 from connectors.python import Python
 from connectors.stdio import Stdio
@@ -36,6 +38,7 @@ from hub.manifest_shapes import (
     WhenShape,
 )
 from hub.quota_shape import QuotaShape
+from hub.route_shape import BreakerShape, CandidateShape, RetryShape, TimesShape
 from tests import documents, homes
 from tests.commands import environment
 from tests.documents import DOCUMENTS, Block, Console, blocks, plain, steps, tables
@@ -56,11 +59,17 @@ SHAPES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "Tools": (Tools, {}),
     "OverrideShape": (OverrideShape, {}),
     "Annotations": (Annotations, {}),
+    "RetryShape": (RetryShape, {}),
+    "BreakerShape": (BreakerShape, {}),
+    "TimesShape": (TimesShape, {}),
+    "CandidateShape": (CandidateShape, {"tool": "x__y"}),
     "Package": (Package, {"package": {"pypi": "tea", "version": "1"}}),
     "Spec": (Spec, {"pypi": "tea", "version": "1"}),
     "Stdio": (Stdio, {"command": ["tea"]}),
     "Http": (Http, {"url": "http://tea/mcp"}),
+    "OAuth": (OAuth, {}),
     "Python": (Python, {"python": "tea:pot"}),
+    "Cassette": (Cassette, {"cassette": "tea.jsonl"}),
 }
 
 
@@ -114,7 +123,7 @@ def test_every_command_prints_what_the_document_shows(file: Path, request: pytes
         return
     hub: Running = request.getfixturevalue("hub")
     console: Console = request.getfixturevalue("console")
-    if file.name == "permissions.md":
+    if file.name in ("permissions.md", "policy.md"):
         place(file, hub)
     for block in consoles:
         for step in steps(block):

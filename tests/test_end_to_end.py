@@ -80,7 +80,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     programs = install("time", "git")
     folder = tmp_path_factory.mktemp("place")
     home = make_home(folder / "home", "time", "git", "notes")
-    write(home, "narrow", agent="narrow", may=["time__*"], never=["time__get_current_time"])
+    write(home, "me", agent="me", may=["*"], never=["hub__*"])
+    write(home, "narrow", agent="narrow", may=["time__*"], never=["time__get_current_time", "hub__*"])
     repository = folder / "repository"
     for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "tea"]):
         repository.mkdir(exist_ok=True)

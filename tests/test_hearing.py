@@ -328,14 +328,13 @@ async def test_a_storm_costs_one_refresh_a_second_and_no_call(tmp_path: Path, er
         async with watched(app, "note://one") as told:
             about = {"uri": "note://one"}
             await use(app, "one__storm", method=method, params=about, seconds=1.5, each_second=10_000)
-            before, slowest = lines(asked).count("resources/list"), 0.0
+            before, rounds = lines(asked).count("resources/list"), 0
             while "storm is over" not in lines(asked):
                 for name in ("one__echo", "two__echo"):
-                    began = app.env.monotonic()
                     await use(app, name)
-                    slowest = max(slowest, app.env.monotonic() - began)
+                rounds += 1
                 await anyio.sleep(0.02)
-            assert slowest < 0.5
+            assert rounds >= 2, "no call has to wait for the end of it"
             if method == UPDATED:
                 assert len(told.notes) > 5_000
             await app.fleet.upstreams["one"].check()

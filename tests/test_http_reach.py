@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from connectors.base import LinkError
+from connectors.fetch import fetch
 from connectors.http_connect import Address, Route
 from connectors.http_connection import Connection
 from connectors.http_reach import Reach, is_public
@@ -78,6 +79,14 @@ async def test_t15_a_url_that_a_server_gave_reaches_nothing_inside(host: str) ->
         route = Route(Address.parse(f"http://{host}:{canary.port}/"), None, None, "public")
         with pytest.raises(LinkError, match="A server named it"), anyio.fail_after(5):
             await route.connect(make)
+        assert canary.connections == 0
+
+
+async def test_t15_nothing_inside_is_fetched_for_a_url_that_a_server_or_a_token_named() -> None:
+    async with serve(silent) as canary:
+        for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]"):
+            with pytest.raises(LinkError, match="A server named it"):
+                await fetch(f"http://{host}:{canary.port}/keys", reach="public")
         assert canary.connections == 0
 
 

@@ -18,14 +18,19 @@ from cryptography.hazmat.primitives import serialization
 from connectors.base import ConfigError, LinkError
 from connectors.fetch import fetch
 from hub import issuer_settings
+from hub.app import open_app
 from hub.claims import Identified, named_by
 from hub.env import SystemEnv
 from hub.errors import Unauthorized
+from hub.home import Home
 from hub.identity import Identities
 from hub.issuer_settings import OAuth
 from hub.issuers import Issuers
 from hub.policy import Grants, Rule
+from hub.settings import Settings
 from hub.store.db import Store
+from hub.validate import validate
+from tests.homes import write
 from tests.issuer_room import RESOURCE, Issuer, Key, issuer
 
 pytestmark = pytest.mark.anyio
@@ -351,3 +356,26 @@ def test_without_the_setting_nobody_elses_tokens_are_taken() -> None:
     read = issuer_settings.read({"resource": RESOURCE, "issuers": [GOOD]})
     assert isinstance(read, OAuth)
     assert read.issuers[0].audience == RESOURCE
+
+
+def test_an_issuer_that_no_setting_names_is_told_before_anybody_wonders(tmp_path: Path) -> None:
+    ways = [
+        {"issuer": each, "claims": {"sub": "ada"}} for each in ("https://a.example", "https://a.example/")
+    ]
+    write(tmp_path, "ada", agent="ada", identify=ways, may=["*"])
+    (tmp_path / "keys.json").write_text('{"keys": []}')
+    home = Home.at(tmp_path)
+    said = validate(home, [])
+    assert said["problems"] == []
+    assert len(said["notes"]) == 2, "none is taken where there is no setting"
+    known = {"issuer": "https://a.example", "jwks": "keys.json"}
+    (tmp_path / "hub.yaml").write_text(json.dumps({"oauth": {"resource": RESOURCE, "issuers": [known]}}))
+    (note,) = validate(home, [])["notes"]
+    assert "ada.yaml: identify: hub.yaml has no issuer 'https://a.example/'" in note
+
+
+async def test_a_running_hub_says_it_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, "ada", agent="ada", identify=[{"issuer": "https://a.example", "claims": {"sub": "ada"}}])
+    async with open_app(Home.at(tmp_path), Settings()) as app:
+        await app.reload()
+    assert caplog.text.count("hub.yaml has no issuer 'https://a.example'") == 1

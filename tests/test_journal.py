@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from functools import partial
@@ -130,14 +131,8 @@ async def test_what_a_hub_left_behind_is_taken_up_once_and_never_over_what_is_kn
 
 async def test_in_trouble_what_is_under_way_is_kept_and_nothing_new_begins(store: Store, path: Path) -> None:
     calls = Calls(store)
-
-    def fill(connection: sqlite3.Connection) -> None:
-        connection.execute("CREATE TABLE filler (bytes)")
-        connection.execute("INSERT INTO filler VALUES (zeroblob(4000000))")
-        connection.execute("PRAGMA max_page_count = 1").fetchone()  # SQLite takes what is used by now
-
     assert calls.intend(intent("begun")) is None
-    await store.write(fill)
+    await store.write(_fill)
     assert calls.record(intent("begun", "x" * 60_000), DONE._replace(result="y" * 60_000)) is None
     with anyio.fail_after(5):
         while store.trouble is None:
@@ -147,17 +142,67 @@ async def test_in_trouble_what_is_under_way_is_kept_and_nothing_new_begins(store
     with pytest.raises(Exception, match="the disk is full"):
         calls.intend(intent("new"))
     assert (await states(store))["begun"] == "intended"
+    _make_room(path)
+    with anyio.fail_after(5):
+        # The rows are there a moment before it says so.
+        while store.trouble is not None:  # noqa: ASYNC110 - it ends in another thread
+            await anyio.sleep(0.02)
+    assert (await states(store))["answered"] == "done"
+    found = await states(store)
+    assert found["begun"] == "done"
+    assert "new" not in found
+
+
+async def test_what_came_of_a_call_in_trouble_is_laid_over_its_intent(store: Store, path: Path) -> None:
+    calls = Calls(store)
+    await store.write(_fill)
+    assert calls.intend(intent("owing")) is None
+    with anyio.fail_after(5):
+        while store.trouble is None:
+            calls.record(intent(f"more-{SystemEnv().new_id()}", "x" * 60_000), DONE)
+            await anyio.sleep(0.01)
+    calls.owe(intent("owing"), DONE)  # as when its outcome found no room in the journal
+    _make_room(path)
+    with anyio.fail_after(5):
+        while store.trouble is not None:  # noqa: ASYNC110 - it ends in another thread
+            await anyio.sleep(0.02)
+        assert (await states(store))["owing"] == "done"
+        calls.owe(intent("late"), DONE)  # who is told of the trouble may hear that after it has passed
+        while (await states(store)).get("late") != "done":  # noqa: ASYNC110 - in another thread
+            await anyio.sleep(0.02)
+
+
+async def test_an_outcome_whose_agent_has_gone_is_written_once_that_can_be(path: Path) -> None:
+    async with Store.open(path, SystemEnv(), synchronous="full") as store:
+        await store.write(partial(sessions.insert, row=SESSION))
+        calls = Calls(store)
+        begun = calls.intend(intent("begun"))
+        assert begun is not None
+        await begun
+        await store.write(_fill)
+        waits = calls.record(intent("begun"), DONE._replace(result="y" * 60_000))
+        assert isinstance(waits, asyncio.Future)
+        waits.cancel()
+        with anyio.fail_after(5):
+            while store.trouble is None:  # noqa: ASYNC110 - it begins in another thread
+                await anyio.sleep(0.01)
+            _make_room(path)
+            while (await states(store))["begun"] != "done":  # noqa: ASYNC110 - in another thread
+                await anyio.sleep(0.02)
+
+
+def _fill(connection: sqlite3.Connection) -> None:
+    """From now on the disk is full."""
+    connection.execute("CREATE TABLE filler (bytes)")
+    connection.execute("INSERT INTO filler VALUES (zeroblob(4000000))")
+    connection.execute("PRAGMA max_page_count = 1").fetchone()  # SQLite takes what is used by now
+
+
+def _make_room(path: Path) -> None:
     other = sqlite3.connect(path, timeout=5)
     with other:
         other.execute("DELETE FROM filler")
     other.close()
-    with anyio.fail_after(5):
-        while (await states(store)).get("answered") != "done":  # noqa: ASYNC110 - in another thread
-            await anyio.sleep(0.02)
-    found = await states(store)
-    assert found["begun"] == "done"
-    assert "new" not in found
-    assert store.trouble is None
 
 
 async def test_without_a_place_for_the_journal_each_row_is_waited_for(path: Path) -> None:

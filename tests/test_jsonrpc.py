@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.base import Json, LinkError, RemoteError
+from connectors.correlation import Correlation
 from connectors.jsonrpc import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     PARSE_ERROR,
     Budget,
-    Correlation,
     Malformed,
     classify,
     encode,
@@ -129,6 +129,14 @@ def test_what_is_no_strict_json_is_refused(text: bytes) -> None:
     assert refused.value.code == PARSE_ERROR
     assert refused.value.message.startswith("Parse error: ")
     assert len(refused.value.message) < 200
+
+
+@pytest.mark.parametrize("others", [1, 5_000])
+def test_a_number_out_of_range_is_found_in_a_long_text_of_few_values_and_of_many(others: int) -> None:
+    text = b'{"a":["' + b"1e400 " * 10_000 + b'"' + b",7" * others + b'],"b":{"c":%b}}'
+    with pytest.raises(Malformed, match="out of range: 1e400"):
+        parse(text.replace(b"%b", b"1e400"), BUDGET)
+    assert encode(parse(text.replace(b"%b", b"1e300"), BUDGET)["b"]) == b'{"c":1e300}'
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from hub.env import SystemEnv
 from hub.store import reading
 from hub.store.db import Store
 from tests.commands import SECONDS
-from tests.homes import Running, eventually, over_http, running, stdio, token, write
+from tests.homes import Running, done, eventually, over_http, running, stdio, token, write
 from tests.house import INITIALIZE, headers_of, message, modern
 from tests.sources import ROOT
 
@@ -219,7 +219,13 @@ async def test_what_was_answered_while_the_database_was_locked_is_there_after_a_
                 assert await use(hub.url, credential, session, tool, tool) == tool
             assert hub.end(signal.SIGKILL) == -signal.SIGKILL
             other.execute("ROLLBACK")
-    await taken_up(home)
+    # A command where no hub runs sees it too, and puts it where it belongs.
+    assert rows_of(home) == {}
+    assert {row["tool"] for row in done(home, "calls", "list", "--json").json} == {
+        "ledger__look",
+        "ledger__append",
+    }
+    done(home, "audit", "verify")
     assert rows_of(home) == {"look": ("look", "done"), "append": ("append", "done")}
 
 

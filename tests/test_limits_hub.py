@@ -14,7 +14,9 @@ import anyio
 import httpx
 import pytest
 
+from hub.admin import Admin
 from hub.model import Json
+from hub.settings import Settings
 from tests.commands import SECONDS
 from tests.homes import done, running, token, write
 from tests.house import INITIALIZE, headers_of, message, modern
@@ -208,3 +210,59 @@ async def test_limits_hold_over_restarts_and_kills_and_people_see_what_is_left(t
     passed += await use(80, signal.SIGTERM)
     assert 98 <= passed <= 100
     assert len(receipts(tmp_path)) == passed
+
+
+async def test_a_call_that_waits_for_a_person_uses_nothing_until_it_is_made(tmp_path: Path) -> None:
+    settings = Settings(approval_wait=0.02)
+    async with room(tmp_path / "home", {"ledger": ledger(tmp_path)}, settings=settings) as it:
+        most = {"calls": "2/day", "bytes": "1MB/day"}
+        await change(it, may=[{"use": "*", "ask": "human", "limits": most}], limits=most)
+        async with caller(it.url, it.tokens["me"], "legacy") as agent:
+
+            async def used() -> set[int]:
+                rows = await Admin(it.app).agent_limits("me")
+                return {row["used"] for row in rows if row["limit"] == "calls"}
+
+            for key in ("k", "k", "k", "other", "k"):
+                assert "Pending" in text(await agent.call(key))
+            assert await used() == {0}
+            for row in await Admin(it.app).approvals():
+                await it.app.approvals.decide(row["id"], approve=True, decider="ada", reason=None)
+            for key in ("k", "other"):
+                assert text(await agent.call(key)) == key
+            assert await used() == {2}
+            assert "2 calls a day" in text(await agent.call("k")), "who is over asks nobody"
+    assert receipts(tmp_path) == ["k", "other"]
+
+
+def text(answer: Json) -> str:
+    said: str = answer["content"][0]["text"]
+    return said
+
+
+def test_the_limits_of_narrower_tokens_are_shown_whether_a_hub_runs_or_not(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    write(home, "ledger", server="ledger", **ledger(tmp_path))
+    write(home, "me", agent="me", may=["*"], limits={"calls": "100/day"})
+    rule = json.dumps({"use": "ledger__look", "limits": {"calls": "5/day", "rate": "2/s"}})
+    issued = done(home, "agents", "token", "me", "--json", "--may", rule).json
+    gone = done(home, "agents", "token", "me", "--json", "--may", rule).json
+    done(home, "agents", "token", "me", "--revoke", gone["id"])
+
+    def shown() -> list[Json]:
+        rows: list[Json] = done(home, "agents", "limits", "me", "--json").json
+        assert [row["of"] for row in rows] == ["me", *[f"token {issued['id']} may[0]"] * 2]
+        return rows
+
+    assert shown()[1]["left"] == 5
+    with running(home) as it:
+        it.until(r"ledger: (?:ready|starts when it is used, 3 tools)")
+        body = modern("tools/call", {"name": "ledger__look", "arguments": {"key": "k"}})
+        headers = {
+            **headers_of(body),
+            "authorization": f"Bearer {issued['token']}",
+            "accept": "application/json",
+        }
+        httpx.post(it.url, json=body, headers=headers, trust_env=False, timeout=SECONDS).raise_for_status()
+        assert [row["used"] for row in shown()] == [1, 1, None]
+    assert [row["used"] for row in shown()] == [1, 1, None]

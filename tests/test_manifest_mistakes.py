@@ -33,7 +33,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     ("text for a list", "server: tea\nconnect:\n  command: tea --hot\n",
      ["3: connect.command: must be a list. Write [first, second]."]),
     ("list for a mapping", "server: tea\nconnect: [tea]\n",
-     ["2: connect: must be a mapping. Write exactly one of: command, package, python, url."]),
+     ["2: connect: must be a mapping. Write exactly one of: cassette, command, package, python, url."]),
     ("word that is none of a few", TEA + "era: modren\n",
      ["3: era: must be auto or modern or legacy. Did you mean 'modern'?"]),
     ("two kinds", "server: tea\nconnect:\n  command: [x]\n  url: https://x/mcp\n",
@@ -129,7 +129,7 @@ BAD: list[tuple[str, str, list[str]]] = [
       )],
     *[(f"when: {when}", f"agent: me\nmay:\n  - use: '*'\n    when: {when}\n", [f"4: may[0].when{said}"])
       for when, said in (
-          ("{}", ": does not say when. Add `days`, `hours` or both."),
+          ("{}", ": does not say when. Add `days`, `hours` or `labels`."),
           ("{days: someday}", ".days: 'someday' is no day. ..."),
           ("{hours: 9-17}", ".hours: must be a time from and a time until. ..."),
           ("{hours: '09:00-09:00'}", ".hours: must not be empty. ..."),

@@ -87,6 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     heard = folder / "heard.jsonl"
     tapped = f"tee {shlex.quote(str(heard))} | {shlex.join(programs['everything'])}"
     write(home, "tapped", server="tapped", connect={"command": ["sh", "-c", tapped]}, tools={"allow": [LONG]})
+    write(home, "me", agent="me", may=["*"], never=["hub__*"])
     with running(home) as it:
         for name in ("everything", "filesystem", "tapped"):
             it.until(f"{name}: ready", INSTALL_SECONDS)

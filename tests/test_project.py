@@ -118,7 +118,9 @@ def test_all_that_is_needed_is_pinned_by_name_and_version_alone(project: dict[st
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert all(re.fullmatch(r"[a-z0-9-]+", name) and re.fullmatch(r"[\w.+!]+", v) for name, v in pins.items())
-    needed = [*project["project"]["dependencies"], *chain(*project["dependency-groups"].values())]
+    extras = project["project"]["optional-dependencies"].values()
+    groups = project["dependency-groups"].values()
+    needed = [*project["project"]["dependencies"], *chain(*extras, *groups)]
     for text in needed:
         requirement = Requirement(text)
         name = requirement.name.replace(".", "-").lower()

@@ -18,6 +18,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.client import ConnectMode
 
 from hub.server import serve_stream
+from hub.server.stdio import CALLS_MAX
 from tests.house import INITIALIZE, SUBSCRIPTION_KEY, TOOLS, House, house, in_time, message, modern, tool
 from tests.hub_room import Room
 
@@ -190,6 +191,18 @@ async def test_a_cancelled_call_ends_and_is_not_answered(hub: House, tmp_path: P
         await client.ask(modern("tools/list"))
         assert hub.server.running == 1
         await client.send(cancel(1))
+        await hub.server.until(running=0)
+        assert await client.rest() == []
+
+
+async def test_calls_that_are_cancelled_before_they_begin_leave_their_places_to_others(
+    hub: House, tmp_path: Path
+) -> None:
+    async with pipe(hub, tmp_path) as client:
+        for id in range(1, CALLS_MAX + 2):
+            await client.send(modern("tools/call", {"name": "box__hang"}, id), cancel(id))
+        answer = await client.ask(modern("tools/call", {"name": "box__echo", "arguments": {}}, "last"))
+        assert answer["id"] == "last" and "result" in answer
         await hub.server.until(running=0)
         assert await client.rest() == []
 

@@ -41,7 +41,7 @@ def write(home: Path, name: str, *flags: str, **more: Any) -> Path:
 async def hub_at(home: Path) -> AsyncIterator[App]:
     folder = home / "manifests"
     folder.mkdir(exist_ok=True)
-    (folder / "me.yaml").write_text('agent: me\nmay: ["*"]\nnever: ["*__echoes"]\n')
+    (folder / "me.yaml").write_text('agent: me\nmay: ["*"]\nnever: ["*__echoes", "hub__*"]\n')
     with anyio.fail_after(30):
         async with open_app(Home.at(home), Settings()) as app:
             yield app

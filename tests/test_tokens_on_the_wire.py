@@ -55,7 +55,9 @@ async def standing(folder: Path, known: Issuer | None = None) -> AsyncIterator[R
         written = {"resource": RESOURCE, "issuers": [{"issuer": known.url, "jwks": known.jwks}]}
         settings = Settings(oauth=issuer_settings.read(written))
     connect = {"command": [sys.executable, LEDGER, str(folder / "ledger")]}
-    async with room(folder / "home", {"ledger": {"connect": connect}}, settings=settings) as it:
+    async with room(
+        folder / "home", {"ledger": {"connect": connect, "results": "whole"}}, settings=settings
+    ) as it:
         yield it
 
 

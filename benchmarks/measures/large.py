@@ -19,7 +19,8 @@ async def measure(folder: Path, quick: bool) -> dict[str, Any]:
     async with (
         gateways.echo(folder) as echo,
         gateways.forwarder(echo.port, folder) as forwarder,
-        gateways.hub(echo.port, folder) as hub,
+        # Passed on as it is; where it is not said, the hub keeps it and gives its outline.
+        gateways.hub(echo.port, folder, more="results: whole\n") as hub,
     ):
         running = {"direct": echo, "forwarder": forwarder, "hub": hub}
         for _ in range(rounds):

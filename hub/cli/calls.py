@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -58,6 +59,33 @@ def show(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one call, with what was asked and answered."""
+    """Show one call: exactly what was sent and what came back."""
     call = ask(home_at(home), "call", id=id)
     (print_json if as_json else print_fields)(call)
+
+
+@app.command()
+def tail(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent only.")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="ID", help="Of this session only.")
+    ] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Only those that did not go well.")] = False,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="ID", min=0, help="From behind this event on.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", metavar="N", min=1, help="End after so many.")
+    ] = None,
+) -> None:
+    """Print calls as they happen, until interrupted. Goes on when the hub is started again."""
+    from hub.tail import told
+
+    for event in told(home_at(home), agent=agent, session=session, errors=errors, after=after, count=count):
+        if as_json:
+            print_json(event)
+        else:
+            print_names([event["line"]])
+        sys.stdout.flush()  # into a pipe as well, as it happens

@@ -51,7 +51,8 @@ def add(
     target: Annotated[
         list[str],
         typer.Argument(
-            metavar="-- COMMAND… | URL | pypi:NAME@VERSION | npm:NAME@VERSION", show_default=False
+            metavar="-- COMMAND… | URL | pypi:NAME@VERSION | npm:NAME@VERSION | cassette:FILE",
+            show_default=False,
         ),
     ],
     header: Annotated[list[str] | None, typer.Option("--header", metavar="K=V", help="With a URL.")] = None,

@@ -37,7 +37,9 @@ _sequence = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]",
     re.DOTALL,
 )
-_unseen = "\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
+_unseen = (
+    "\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f"
+)
 _control = re.compile(f"[\x00-\x08\x0b-\x1f{_unseen}]")
 _escaped = re.compile(f"[{_unseen}]")
 _space = re.compile(r"\s+")
@@ -52,7 +54,7 @@ def clean(text: str, *, one_line: bool = False) -> str:
 def print_json(value: Any) -> None:
     """One document, indented on a terminal. Lossless: what is dangerous is written as `\\uXXXX`."""
     text = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
-    _write(_escaped.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    _write(_escaped.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def print_text(text: str) -> None:

@@ -29,16 +29,27 @@ def serve(
     agent: Annotated[
         str | None, typer.Option("--agent", metavar="NAME", help="With --stdio: which agent.")
     ] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="NAME", help="With --stdio: its session.")
+    ] = None,
 ) -> None:
     """Run the hub until it is told to stop (Ctrl-C, SIGTERM)."""
     if stdio:
         from hub.serving import serve_on_stdio
 
-        serve_on_stdio(home_at(home), agent or "me", host=host, port=port)
+        if session is not None:
+            from hub.sessions import checked_name
+
+            checked_name(session)
+        serve_on_stdio(home_at(home), agent or "me", host=host, port=port, session=session)
         return
     if agent is not None:
         raise typer.BadParameter(
             "only --stdio takes one; over HTTP the token says who asks", param_hint="--agent"
+        )
+    if session is not None:
+        raise typer.BadParameter(
+            "only --stdio takes one; over HTTP the header Hub-Session says it", param_hint="--session"
         )
     from hub.serving import serve_on_http
 

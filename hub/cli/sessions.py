@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hub.cli.ask import ask
 from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
-from hub.cli.output import print_fields, print_json, print_names, print_table
+from hub.cli.output import note, print_fields, print_json, print_names, print_table
 
 __all__ = ["app"]
 
@@ -32,7 +33,7 @@ def list_sessions(
     else:
         print_table(
             [{**session, "client": session["client"].get("name")} for session in sessions],
-            ["id", "agent", "kind", "client", "protocol", "started", "last_used", "closed"],
+            ["id", "agent", "name", "kind", "client", "protocol", "started", "last_used", "closed"],
             "There are no sessions yet.",
         )
 
@@ -43,6 +44,61 @@ def show(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one session."""
+    """Show one session: what it holds, and its last calls."""
     session = ask(home_at(home), "session", id=id)
     (print_json if as_json else print_fields)(session)
+
+
+@app.command()
+def label(
+    id: Annotated[str, typer.Argument(metavar="ID")],
+    labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="KEY= takes it away.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a session is called, for rules with `when: {labels: ...}`."""
+    found = ask(home_at(home), "session_label", id=id, pairs=labels)
+    if as_json:
+        print_json(found)
+    else:
+        said = ", ".join(f"{key}={value}" for key, value in found["labels"].items())
+        note(f"Session {id} has {f'the labels {said}' if said else 'no labels'}.")
+
+
+@app.command()
+def export(
+    id: Annotated[str, typer.Argument(metavar="ID")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; replaced if it is there.")
+    ],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all that a session holds to a file: calls, what was told meanwhile, notes, memory, results."""
+    from hub.session_files import exported
+
+    at = home_at(home)
+    ask(at, "session", id=id)  # after which the database has all of it
+    found = exported(at, id, out)
+    if as_json:
+        print_json(found)
+    else:
+        held = ", ".join(f"{found[name]} {name}" for name in ("calls", "notes", "memory", "results"))
+        note(f"{out} has {held}.")
+
+
+@app.command()
+def delete(
+    id: Annotated[str, typer.Argument(metavar="ID")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete what a session holds, for good, and say what the record keeps."""
+    found = ask(home_at(home), "session_delete", id=id)
+    if as_json:
+        print_json(found)
+        return
+    gone = ", ".join(f"{count} {name}" for name, count in found["deleted"].items() if count) or "nothing"
+    note(f"Deleted: {gone}. {found['kept']}")
+    if not found["files_clean"]:
+        note("The hub is busy: some of it is overwritten in its files only within the next moments.")

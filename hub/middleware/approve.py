@@ -53,15 +53,18 @@ class Approve:
         ids: TaskIds,
         seal: Seal,
         paused: Callable[[], AbstractContextManager[None]],
+        not_sent: Callable[[Call], None],
     ) -> None:
         """
         Args:
             paused: While it is open, no deadline of this call's server goes on.
+            not_sent: Told of each call that went no further.
         """
         self._approvals = approvals
         self._ids = ids
         self._seal = seal
         self._paused = paused
+        self._not_sent = not_sent
 
     def __call__(self, call: Call, inner: Handler) -> Awaitable[Result]:
         # No coroutine of its own where there is nothing to do, which is the usual case.
@@ -71,6 +74,20 @@ class Approve:
         return inner(call)
 
     async def _with_approval(self, call: Call, rule: Rule, inner: Handler) -> Result:
+        was_let_through = False
+
+        def let_through(call: Call) -> Awaitable[Result]:
+            nonlocal was_let_through
+            was_let_through = True
+            return inner(call)
+
+        try:
+            return await self._decided(call, rule, let_through)
+        finally:
+            if not was_let_through:
+                self._not_sent(call)
+
+    async def _decided(self, call: Call, rule: Rule, inner: Handler) -> Result:
         if call.method in TASK_METHODS:
             # What made the task was approved; it itself may be looked at and ended.
             return await inner(call)

@@ -1,24 +1,28 @@
 """With `check: arguments` in a server's manifest: arguments are judged by the tool's own schema first.
 
-Off by default, because servers differ in what they accept beyond their schema. The answer is a
-tool error that names each wrong argument, which a model can read and mend; nothing is sent.
+Off by default, because servers differ in what they accept beyond their schema; but where something was filled
+in from a result (`refer`) it is done always, as no model has looked at that. The answer is a tool error that
+names each wrong argument, which a model can read and mend; nothing is sent.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any
 
 from connectors.jsonrpc import encode
 from hub.model import Call, Entry, Handler, Result
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 __all__ = ["Check"]
 
 _ERRORS_MAX = 20
 _COMPILED_MAX = 4096
+_BACKTRACK_MAX = 10_000
+"""Steps of one pattern on one value: what needs more does not fit. A millisecond at most."""
 
 
 class Check:
@@ -33,7 +37,7 @@ class Check:
     def __call__(self, call: Call, inner: Handler) -> Awaitable[Result]:
         # No coroutine of its own where there is nothing to do, which is the usual case.
         entry = call.entry
-        if entry is None or call.method != "tools/call" or not self._wanted(entry.server):
+        if entry is None or call.method != "tools/call" or not (call.sources or self._wanted(entry.server)):
             return inner(call)
         return self._checked(call, entry, inner)
 
@@ -50,10 +54,14 @@ class Check:
         known = self._compiled.get(id(entry))
         if known is not None and known[0] is entry:
             return known[1]
+        import jsonschema_rs
+
         try:
             # An external `$ref` is not fetched: no retriever is given, and resolving fails.
             validator = jsonschema_rs.validator_for(
-                json.loads(encode(entry.theirs["inputSchema"])), retriever=_refuse
+                json.loads(encode(entry.theirs["inputSchema"])),
+                retriever=_refuse,
+                pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_MAX),
             )
         except (ValueError, jsonschema_rs.ReferencingError):
             validator = None

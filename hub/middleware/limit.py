@@ -73,6 +73,8 @@ class Limit:
         self._plans: dict[tuple[str, int, int, str], _Plan] = {}
         self._repeats = Repeats()
         self._servers: Mapping[str, Quota] = {}
+        self._taken: dict[str, tuple[_Plan, tuple[int, int, int], tuple[float, ...]]] = {}
+        """What calls under way that a person may have to approve have used, by their ids."""
 
     def replace(self, servers: Mapping[str, Quota | None]) -> None:
         """The limits of servers, by name, for all who use them together."""
@@ -110,17 +112,30 @@ class Limit:
         amounts = _amounts(call, plan)
         while short := self._admit(plan, amounts):
             await self._meters.held(short)
+        may_wait = any(rule.ask is not None for rule in call.rules)
+        if may_wait:
+            self._taken[call.id] = plan, amounts, tuple(tally.count.start for tally in plan.tallies)
         try:
             result = await inner(call)
         finally:
             for meter in plan.meters:
                 meter.under_way -= 1
-        if plan.of_bytes:
+            was_sent = not may_wait or self._taken.pop(call.id, None) is not None
+        if plan.of_bytes and was_sent:
             await self._add_bytes(plan, len(encode(result)))
         for tally in plan.tallies:
             if tally.count.used * 5 >= tally.most * 4 and tally.allowance.whose != "server":
                 return _with_warning(result, plan)
         return result
+
+    def give_back(self, call: Call) -> None:
+        """A call that waits for a person, or will not be made, uses nothing but its place in a rate."""
+        taken = self._taken.pop(call.id, None)
+        if taken is not None:
+            plan, amounts, starts = taken
+            for tally, start in zip(plan.tallies, starts, strict=True):
+                if tally.count.start == start:  # else what it used went with the period
+                    tally.count.used -= amounts[tally.amount]
 
     def _plan(self, call: Call) -> _Plan:
         agent, server = call.agent, call.entry.server if call.entry is not None else ""

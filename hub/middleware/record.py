@@ -31,18 +31,25 @@ _LATE_SECONDS: Final = 3.0
 
 class Record:
     def __init__(
-        self, calls: Calls, env: Env, record_bytes_max: int, redactor: Redactor | None = None
+        self,
+        calls: Calls,
+        env: Env,
+        record_bytes_max: int,
+        redactor: Redactor | None = None,
+        attempts: dict[str, int] | None = None,
     ) -> None:
         """
         Args:
             record_bytes_max: How much of a call's params, and of its result, is kept. Of a longer
                 one its row says `{"truncated": true, "start": "..."}` with the first that many bytes.
             redactor: Takes secrets out of what is kept; sizes are those before.
+            attempts: By call: how often it was tried, where that was not once. Taken out here.
         """
         self._calls = calls
         self._env = env
         self._bytes_max = record_bytes_max
         self._redactor = redactor or Redactor()
+        self._attempts: dict[str, int] = {} if attempts is None else attempts
 
     async def __call__(self, call: Call, inner: Handler) -> Result:
         """Raises what `inner` raises, or `StoreError` if the call or its outcome cannot be written."""
@@ -70,6 +77,8 @@ class Record:
         except Exception as error:
             await self._record(intent, self._failed(error, may_change, self._since(began)), may_change)
             raise
+        if self._attempts:
+            outcome = self._counted(intent, outcome)
         # As in `_record`, without a coroutine of its own.
         try:
             waits = self._calls.record(intent, outcome)
@@ -80,7 +89,12 @@ class Record:
             raise
         return result
 
+    def _counted(self, intent: Intent, outcome: Outcome) -> Outcome:
+        attempts = self._attempts.pop(intent.id, 1)
+        return outcome if attempts == 1 else outcome._replace(attempts=attempts)
+
     async def _record(self, intent: Intent, outcome: Outcome, owed: bool) -> None:
+        outcome = self._counted(intent, outcome)
         try:
             waits = self._calls.record(intent, outcome)
             if waits is not None:

@@ -4,13 +4,13 @@ The body is a JSON object with the operation's arguments. The answer is `{"resul
 `{"error": {"code", "message", "hint"}}`; to `Accept: application/x-ndjson` it comes as lines, with
 `{"progress": "…"}` before it and an empty line every few seconds while work goes on. Who may
 connect is the file system's decision (mode 0600); no agent's token means anything here, and
-nothing of this is ever mounted on the agents' port. Plain ASGI: there is nothing to route.
+nothing of this is ever mounted on the agents' port. Served by our own `Wire`, as agents are.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import anyio
@@ -18,15 +18,16 @@ from pydantic import ValidationError
 
 from connectors import jsonrpc
 from hub.admin import Admin, Progress, operations
+from hub.errors import StoreError
 from hub.failure import Failure, failure_of
+from hub.server.events import PATH as EVENTS
+from hub.server.events import tell
+from hub.server.peer import peer_of
+from hub.server.wire_request import BrokenBody, Gone, Request, TooLarge
 
 __all__ = ["AdminApp"]
 
 log = logging.getLogger(__name__)
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _BUDGET: Final = jsonrpc.Budget(bytes_max=64 * 1024 * 1024, values_max=2_000_000)
 _BEAT_SECONDS: Final = 5.0
@@ -40,22 +41,34 @@ _STATUS: Final[Mapping[str, int]] = {
 
 
 class AdminApp:
-    """The ASGI application. It starts nothing of its own and keeps no state."""
+    """What answers on the admin socket. It starts nothing of its own and keeps no state."""
 
     def __init__(self, admin: Admin) -> None:
         self._operations = operations(admin)
+        self._events = admin.events
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+    async def __call__(self, request: Request) -> None:
+        if request.head.path == EVENTS and request.head.method == "GET":
+            await self._tell(request)
             return
-        progress = _Lines(send) if _wants_lines(scope) else None
+        progress = _Lines(request) if _wants_lines(request) else None
         try:
-            work = await _prepare(self._operations, scope, receive, progress.tell if progress else _ignore)
+            work = await _prepare(self._operations, request, progress.tell if progress else _ignore)
         except Failure as failure:
-            await _answer(send, failure.as_json())
+            await _answer(request, failure.as_json())
+        except Gone:
             return
-        if work is not None:
-            await _while_connected(receive, _run(work, send, progress))
+        else:
+            await _while_connected(request, _run(work, request, progress))
+
+    async def _tell(self, request: Request) -> None:
+        try:
+            await _while_connected(request, tell(self._events, request))
+        except Failure as failure:
+            await _answer(request, failure.as_json())
+        except StoreError as error:
+            log.warning("admin: events end: %s", error)
+            request.abort()
 
 
 def _ignore(sentence: str) -> None:
@@ -63,26 +76,24 @@ def _ignore(sentence: str) -> None:
 
 
 async def _prepare(
-    known: Mapping[str, Callable[..., Awaitable[Any]]], scope: Message, receive: Receive, progress: Progress
-) -> Awaitable[Any] | None:
+    known: Mapping[str, Callable[..., Awaitable[Any]]], request: Request, progress: Progress
+) -> Awaitable[Any]:
     """The operation that is asked for, with checked arguments, not begun yet.
 
     Raises:
         Failure: there is none, or they do not fit.
+        Gone: whoever asks has left.
     """
-    name = scope["path"].removeprefix("/v1/")
-    operation = known.get(name) if scope["path"].startswith("/v1/") else None
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")
-        if len(body) > _BUDGET.bytes_max:
-            raise Failure("usage", f"The request is larger than {_BUDGET.bytes_max} bytes.")
-        if not message.get("more_body"):
-            break
-    if operation is None or scope["method"] != "POST":
+    path = request.head.path
+    name = path.removeprefix("/v1/")
+    operation = known.get(name) if path.startswith("/v1/") else None
+    try:
+        body = await request.body(_BUDGET.bytes_max)
+    except TooLarge:
+        raise Failure("usage", f"The request is larger than {_BUDGET.bytes_max} bytes.") from None
+    except BrokenBody as error:
+        raise Failure("usage", str(error)) from None
+    if operation is None or request.head.method != "POST":
         raise Failure(
             "unknown_operation",
             f"This hub has no operation {name[:60]!r}.",
@@ -98,7 +109,7 @@ async def _prepare(
         arguments["progress"] = progress
     if name in Admin.SIGNED:
         # Who it is, the operating system says; what the request says of that counts for nothing.
-        arguments["peer"] = scope["client"][0]
+        arguments["peer"] = peer_of(request.connected_socket)
     try:
         return operation(**arguments)
     except ValidationError as error:
@@ -107,18 +118,15 @@ async def _prepare(
         raise Failure("usage", f"{name}: {where}: {first['msg']}") from None
 
 
-async def _run(work: Awaitable[Any], send: Send, progress: _Lines | None) -> None:
-    try:
-        if progress is None:
+async def _run(work: Awaitable[Any], request: Request, progress: _Lines | None) -> None:
+    if progress is None:
+        answer = await _outcome(work)
+    else:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(progress.run)
             answer = await _outcome(work)
-        else:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(progress.run)
-                answer = await _outcome(work)
-                tasks.cancel_scope.cancel()
-        await _answer(send, answer, progress)
-    except OSError:
-        log.debug("admin: whoever asked has gone")
+            tasks.cancel_scope.cancel()
+    await _answer(request, answer, progress)
 
 
 async def _outcome(work: Awaitable[Any]) -> dict[str, Any]:
@@ -136,28 +144,20 @@ async def _outcome(work: Awaitable[Any]) -> dict[str, Any]:
         return failure.as_json()
 
 
-async def _while_connected(receive: Receive, work: Awaitable[None]) -> None:
+async def _while_connected(request: Request, work: Awaitable[None]) -> None:
     """Await `work`, but no longer than somebody waits for it."""
-    async with anyio.create_task_group() as tasks:
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                continue
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(watch)
+    with anyio.CancelScope() as scope:
+        request.on_gone(scope.cancel)
         await work
-        tasks.cancel_scope.cancel()
 
 
 class _Lines:
     """The answer as lines: what is said while the work goes on, and that it still goes on."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, request: Request) -> None:
+        self._request = request
         self._told: list[str] = []
         self._event = anyio.Event()
-        self.started = False
 
     def tell(self, sentence: str) -> None:
         # Only the latest matter: nobody reads more than the last line.
@@ -178,26 +178,21 @@ class _Lines:
         told, self._told = self._told, []
         return b"".join(jsonrpc.encode({"progress": sentence}) + b"\n" for sentence in told)
 
-    async def write(self, data: bytes, more: bool = True) -> None:
-        if not self.started:
-            self.started = True
-            await self._send(_head(200, b"application/x-ndjson"))
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        if not self._request.started:
+            self._request.start(b"content-type: application/x-ndjson\r\n")
+        self._request.write(data, last=last)
+        await self._request.room()
 
 
-async def _answer(send: Send, answer: dict[str, Any], lines: _Lines | None = None) -> None:
+async def _answer(request: Request, answer: dict[str, Any], lines: _Lines | None = None) -> None:
     body = jsonrpc.encode(answer) + b"\n"
     if lines is not None:
-        await lines.write(lines.untold() + body, more=False)
+        await lines.write(lines.untold() + body, last=True)
         return
     error = answer.get("error")
-    await send(_head(_STATUS.get(error["code"], 422) if error else 200, b"application/json"))
-    await send({"type": "http.response.body", "body": body})
+    request.answer(_STATUS.get(error["code"], 422) if error else 200, body)
 
 
-def _head(status: int, kind: bytes) -> Message:
-    return {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]}
-
-
-def _wants_lines(scope: Message) -> bool:
-    return any(name == b"accept" and b"application/x-ndjson" in value for name, value in scope["headers"])
+def _wants_lines(request: Request) -> bool:
+    return any(name == b"accept" and b"application/x-ndjson" in value for name, value in request.head.pairs)

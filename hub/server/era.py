@@ -44,6 +44,7 @@ from hub.tasks import TASKS, declares_tasks
 __all__ = [
     "LOG_LEVELS",
     "SERVER_INFO",
+    "SESSION_KEY",
     "SUPPORTED_VERSIONS",
     "BackChannel",
     "Caller",
@@ -70,6 +71,9 @@ LOG_LEVELS: Final = frozenset(
     {"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}
 )
 
+SESSION_KEY: Final = "hub/session"
+"""In `_meta`: the name or id of the session that a request belongs to."""
+
 # Only these: keys of extensions have the same prefix, and belong to whoever asked for them.
 _PROTOCOL_KEYS: Final = frozenset(
     {
@@ -79,6 +83,7 @@ _PROTOCOL_KEYS: Final = frozenset(
         LOG_LEVEL_KEY,
         SERVER_INFO_KEY,
         SUBSCRIPTION_ID_KEY,
+        SESSION_KEY,
     }
 )
 _MODERN_META: Final[Json] = {SERVER_INFO_KEY: SERVER_INFO}
@@ -108,6 +113,8 @@ class Caller:
     log_level: str | None = None
     back: BackChannel | None = None
     """How its client can be asked in the middle of this request; `None` where it cannot (the modern era)."""
+    named: str | None = None
+    """The session that its connection, or the header of this request, names: by name or id."""
     watch: Watch | None = None
     """What tells a legacy session of changes, where the request is about that."""
 

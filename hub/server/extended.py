@@ -8,6 +8,7 @@ from __future__ import annotations
 from connectors.jsonrpc import encode
 from hub.extensions import onward
 from hub.model import Call, Json, Notify
+from hub.server.belonging import belonging
 from hub.server.era import Caller, inner_params, missing_tasks, shaped
 from hub.server.front import Front
 from hub.tasks import declares_tasks
@@ -40,7 +41,7 @@ async def use_extension(
 
 async def _call(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> Call:
     inner = inner_params(params)
-    session = caller.session or await front.sessions.current(caller.agent, caller.client)
+    session, by = await belonging(front, caller, params)
     return front.hub.new_call(
         caller.agent,
         session.id,
@@ -50,4 +51,6 @@ async def _call(front: Front, caller: Caller, method: str, params: Json, notify:
         modern=caller.modern,
         log_level=caller.log_level,
         notify=notify,
+        labels=session.labels,
+        came_by=by,
     )

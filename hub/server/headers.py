@@ -24,7 +24,9 @@ __all__ = ["Allowed", "Facts", "check_mirrored", "check_routing", "text"]
 Headers = Mapping[bytes, bytes]
 
 _ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
-_ONCE: Final = _ROUTING | {b"host", b"origin", b"authorization", b"content-type", b"mcp-session-id"}
+_ONCE: Final = _ROUTING | {
+    b"host", b"origin", b"authorization", b"content-type", b"mcp-session-id", b"hub-session",
+}  # fmt: skip
 _PARAM: Final = b"mcp-param-"
 REPEATED: Final = b"\0repeated"
 """Under this name (which no header can have): the names, joined by commas, that came more than once."""
@@ -145,17 +147,21 @@ class Facts:
     """
 
     __slots__ = (
-        "headers", "is_json", "method", "name", "prefers_stream", "repeated",
-        "session", "takes_json", "takes_stream", "version",
+        "agreed", "agreed_with", "headers", "is_json", "method", "name", "named", "prefers_stream",
+        "repeated", "session", "takes_json", "takes_stream", "version",
     )  # fmt: skip
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         self.headers = headers = gather(pairs)
+        self.agreed: Any = None
+        """What a body said that these were found to agree with, whatever its arguments, by that catalog."""
+        self.agreed_with: Any = None
         self.repeated = frozenset(headers.get(REPEATED, b"").split(b",")) - {b""}
         self.version = text(headers, b"mcp-protocol-version")
         self.method = text(headers, b"mcp-method")
         self.name = text(headers, b"mcp-name")
         self.session = text(headers, b"mcp-session-id")
+        self.named = text(headers, b"hub-session")
         kind = headers.get(b"content-type", b"").partition(b";")[0]
         self.is_json = kind.strip(b" \t").lower() == b"application/json"
         self.takes_json, self.takes_stream = accepts(headers)

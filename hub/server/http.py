@@ -155,12 +155,11 @@ class HttpApp:
             return
         method, params, work = message["method"], message.get("params") or {}, asked.work
         envelope = read_envelope(params)
-        check_routing(asked.facts, envelope.version, method, params)
-        if method == "tools/call":
-            self._check_mirrored(asked.facts, work.agent, params)
+        self._check_headers(asked.facts, envelope.version, method, params, work.agent)
         # A client that is gone has cancelled.
         asked.request.on_gone(work.gone)
         caller = Caller(work.agent, True, envelope.client, envelope.capabilities, None, envelope.log_level)
+        caller.named = asked.facts.named
         if method == "subscriptions/listen":
             await self._listen(asked, caller, message["id"], params)
             return
@@ -184,6 +183,7 @@ class HttpApp:
             self._front.running.name(work, (session.id, message["id"]))
             capabilities = declared(session.version, session.capabilities)
             caller = Caller(work.agent, False, session.client, capabilities, session, session.log_level)
+            caller.named = asked.facts.named
             if method in SUBSCRIBING:
                 caller.watch = self._front.voices.of(session, work.agent).watch
             await self._respond(asked, caller, message["id"], message["method"], params)
@@ -231,12 +231,25 @@ class HttpApp:
         status = MODERN_STATUS.get(code, 200) if code and caller.modern else 200
         request.answer(status, answered)
 
-    def _check_mirrored(self, facts: Facts, agent: Agent, params: Json) -> None:
-        """Whether `Mcp-Param-*` headers say what the arguments say; tells nothing of tools not granted."""
+    def _check_headers(self, facts: Facts, version: Any, method: str, params: Json, agent: Agent) -> None:
+        """Whether the headers of a modern request say what its body says. Raises `Fault`."""
+        said, catalog = (version, method, params.get("name")), self._front.hub.catalog
+        if facts.agreed_with is catalog and facts.agreed == said:
+            return  # the same head and the same call: 2 us less
+        check_routing(facts, version, method, params)
+        if method == "tools/call" and self._check_mirrored(facts, agent, params):
+            facts.agreed_with, facts.agreed = catalog, said
+
+    def _check_mirrored(self, facts: Facts, agent: Agent, params: Json) -> bool:
+        """Whether `Mcp-Param-*` headers say what the arguments say; tells nothing of tools not granted.
+
+        Returns:
+            Whether it is the same for all arguments: none of this tool's is said again.
+        """
         name, arguments, catalog = params.get("name"), params.get("arguments"), self._front.hub.catalog
         entry = catalog.find("tool", name) if type(name) is str else None
         if entry is None:
-            return
+            return False
         if self._mirrored_of is not catalog:
             self._mirrored_of, self._mirrored = catalog, {}
         wanted = self._mirrored.get(entry.name)
@@ -249,6 +262,7 @@ class HttpApp:
             self._mirrored[entry.name] = wanted
         if wanted and decide(agent.grants, entry).allowed:
             check_mirrored(facts, wanted, arguments if type(arguments) is dict else {})
+        return not wanted
 
     async def _session(self, asked: _Asked) -> Session:
         """The session that a legacy request names. Another agent's is as unknown as none."""

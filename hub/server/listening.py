@@ -91,7 +91,9 @@ async def agree(front: Front, caller: Caller, watch: Watch, wanted: Wanted) -> J
     agreed: Json = dict.fromkeys(wanted.lists, True)
     if not wanted.uris and not wanted.tasks:
         return agreed
-    session = caller.session or await front.sessions.current(caller.agent, caller.client)
+    session = front.sessions.context(
+        caller.session or await front.sessions.current(caller.agent, caller.client)
+    )
     found: set[str] = set()
 
     async def add(uri: str) -> None:
@@ -127,7 +129,7 @@ async def subscribe(front: Front, caller: Caller, params: Json) -> None:
         RemoteError: the server refuses to tell.
     """
     watch, uri = _session_watch(caller), _uri(params)
-    await watch.resources.add(_reading(front, caller, _session(caller), uri), AGREE_SECONDS)
+    await watch.resources.add(_reading(front, caller, _session(front, caller), uri), AGREE_SECONDS)
 
 
 def unsubscribe(front: Front, caller: Caller, params: Json) -> None:
@@ -139,7 +141,7 @@ def unsubscribe(front: Front, caller: Caller, params: Json) -> None:
     """
     watch, uri = _session_watch(caller), _uri(params)
     if not watch.resources.remove(uri):
-        call = _reading(front, caller, _session(caller), uri)
+        call = _reading(front, caller, _session(front, caller), uri)
         if call.entry is None or not decide(call.agent.grants, call.entry).allowed:
             raise NotFound(f"Unknown resource: {uri}")
 
@@ -169,9 +171,9 @@ def _uri(params: Json) -> str:
     return uri
 
 
-def _session(caller: Caller) -> str:
+def _session(front: Front, caller: Caller) -> str:
     assert caller.session is not None
-    return caller.session.id
+    return front.sessions.context(caller.session).id
 
 
 def _session_watch(caller: Caller) -> Watch:

@@ -13,6 +13,7 @@ from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, 
 from hub.errors import Denied, OverLimit, Unapproved
 from hub.hub import METHOD_KINDS
 from hub.model import Agent, Call, Json, Notify, Result
+from hub.server.belonging import named_session, session_named
 from hub.server.era import (
     LOG_LEVELS,
     SERVER_INFO,
@@ -183,7 +184,12 @@ async def _use(front: Front, caller: Caller, method: str, params: Json, notify: 
     if arguments is not None and type(arguments) is not dict:
         raise Fault(INVALID_PARAMS, "Invalid params: 'arguments' must be an object")
     inner = inner_params(params)
-    session = caller.session or await front.sessions.current(caller.agent, caller.client)
+    name, by = session_named(caller, params), None
+    if name is None:
+        by = caller.session or await front.sessions.current(caller.agent, caller.client)
+        session = front.sessions.context(by)
+    else:
+        session = await named_session(front, caller.agent, name)
 
     made = front.hub.new_call(
         caller.agent,
@@ -194,6 +200,8 @@ async def _use(front: Front, caller: Caller, method: str, params: Json, notify: 
         modern=caller.modern,
         log_level=caller.log_level,
         notify=notify,
+        labels=session.labels,
+        came_by=None if by is None else by.id,
     )
     try:
         result = await front.hub.call(made)
@@ -220,6 +228,8 @@ async def _conclude(front: Front, caller: Caller, call: Call, result: Result) ->
             modern=call.modern,
             log_level=call.log_level,
             notify=call.notify,
+            labels=call.labels,
+            came_by=call.came_by,
         )
         try:
             return await front.hub.call(made)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from hub.os_user import os_user
 
-__all__ = ["PeerProtocol", "peer_of"]
+__all__ = ["peer_of"]
 
 _MACOS_PEERCRED: Final = (0, 1, 76)
 """SOL_LOCAL, LOCAL_PEERCRED, and the size of its `struct xucred`: version, uid, groups."""
-
-
-class PeerProtocol(HttpToolsProtocol):
-    """uvicorn's own, but that `client` of a request is the user who connected, with no port."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.client = (peer_of(transport.get_extra_info("socket")), 0)
 
 
 def peer_of(connection: Any) -> str:

@@ -39,13 +39,16 @@ def standard_streams() -> Iterator[tuple[Callable[[], Awaitable[bytes]], Callabl
                 raise anyio.EndOfStream
             return data
 
+    unsent = bytearray()
+
     async def send(data: bytes) -> None:
-        view = memoryview(data)
-        while view:
+        # What is cancelled half-way leaves its rest, which goes before all that follows.
+        unsent.extend(data)
+        while unsent:
             await _wait(anyio.wait_writable, target)
             try:
                 # A pipe that can be written to takes this much without waiting (POSIX).
-                view = view[os.write(target, view[: select.PIPE_BUF]) :]
+                del unsent[: os.write(target, unsent[: select.PIPE_BUF])]
             except BlockingIOError:
                 continue
 

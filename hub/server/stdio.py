@@ -34,6 +34,7 @@ from hub.model import Agent, Json
 from hub.server.changes import METHODS, Watch
 from hub.server.era import Caller, Say, declared, read_envelope, said_version, unsupported
 from hub.server.errors import Fault, fault_of
+from hub.server.framing import messages
 from hub.server.front import STREAMS_MAX, VALUES_MAX, Front
 from hub.server.listening import SUBSCRIBING, Wanted, agree, honoured
 from hub.server.methods import answer, failure, initialize, is_use, respond, silenced
@@ -46,7 +47,7 @@ __all__ = ["serve_stdio", "serve_stream"]
 log = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[bytes]]
-Send = Callable[[bytes], Awaitable[None]]
+Send = Callable[[bytes], Awaitable[None] | None]
 
 CALLS_MAX: Final = 64
 """How many calls of one connection run at once; further messages wait unread."""
@@ -58,25 +59,34 @@ LAST_SECONDS: Final = 2.0
 """How long calls may still run once the other side has closed its end."""
 
 
-async def serve_stdio(front: Front, agent: Agent) -> None:
+async def serve_stdio(front: Front, agent: Agent, session: str | None = None) -> None:
     """Speak with `agent` on this process's stdin and stdout until it closes them."""
     with standard_streams() as (receive, send):
-        await serve_stream(front, agent, receive, send)
+        await serve_stream(front, agent, receive, send, session=session)
 
 
 async def serve_stream(
-    front: Front, agent: Agent, receive: Receive, send: Send, *, first: bytes = b""
+    front: Front,
+    agent: Agent,
+    receive: Receive,
+    send: Send,
+    *,
+    first: bytes = b"",
+    session: str | None = None,
 ) -> None:
     """Speak with `agent` until it closes its end, or its access ends.
 
     Args:
         receive: The next bytes; raises `anyio.EndOfStream` at the end.
-        send: Returns when there is room for more.
+        send: Takes bytes; what it returns is awaited until there is room for more. `None`: there is.
         first: Bytes that were read already.
+        session: The name of the session that all its calls belong to; opened where there is none.
     """
     work = front.running.add(agent)
     work.waits_for_peer(False)
-    connection = _Connection(front, agent, receive, send)
+    if session is not None:
+        await front.sessions.open_named(agent, session, version=MODERN_VERSIONS[-1], client={})
+    connection = _Connection(front, agent, receive, send, session)
     try:
         await connection.run(first)
     except asyncio.CancelledError:
@@ -88,14 +98,15 @@ async def serve_stream(
 
 
 class _Connection:
-    def __init__(self, front: Front, agent: Agent, receive: Receive, send: Send) -> None:
+    def __init__(self, front: Front, agent: Agent, receive: Receive, send: Send, named: str | None) -> None:
         self._front = front
         self._agent = agent
         self._receive = receive
         self._send = send
+        self._named = named
         self._budget = Budget(front.message_bytes_max, VALUES_MAX)
         self._whole = anyio.CancelScope()
-        self._slots = anyio.Semaphore(CALLS_MAX)
+        self._slots = anyio.Semaphore(CALLS_MAX, fast_acquire=True)
         self._calls: dict[int | str, anyio.CancelScope] = {}
         self._session: Session | None = None
         self._legacy: Session | None = None
@@ -106,7 +117,7 @@ class _Connection:
         """Whether the other side has closed its end."""
         self._told: Watch | None = None
         """What tells a legacy client of changes, from its handshake on."""
-        self._writing = anyio.Lock()
+        self._writing = anyio.Lock(fast_acquire=True)
         self._write_scope: anyio.CancelScope | None = None
         self._notes: deque[bytes] = deque(maxlen=OUTBOX_MAX)
         self._noted = anyio.Event()
@@ -116,7 +127,7 @@ class _Connection:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write_notes)
                 async with anyio.create_task_group() as calls:
-                    async for line in self._lines(first):
+                    async for line in messages(self._receive, first, self._budget.bytes_max):
                         await self._take(line, calls)
                     self._ended = True
                     for watch in [*self._watches, *([self._told] if self._told else [])]:
@@ -138,31 +149,6 @@ class _Connection:
                     log.warning("session %s could not be closed: %s", self._session.id, error)
 
     # In
-
-    async def _lines(self, first: bytes) -> AsyncIterator[bytes | None]:
-        """Each line without its end; `None` for one that is too long (the rest of it is skipped)."""
-        pieces: list[bytes] = []
-        size, skipping, chunk = 0, False, first
-        while True:
-            *complete, rest = chunk.split(b"\n")
-            for end in complete:
-                if not skipping and size + len(end) > self._budget.bytes_max:
-                    yield None
-                elif not skipping:
-                    yield b"".join([*pieces, end])
-                pieces, size, skipping = [], 0, False
-            if rest and not skipping:
-                pieces.append(rest)
-                size += len(rest)
-                if size > self._budget.bytes_max:
-                    pieces, skipping = [], True
-                    yield None
-            try:
-                chunk = await self._receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                break
-        if pieces:
-            yield b"".join(pieces)
 
     async def _take(self, line: bytes | None, calls: TaskGroup) -> None:
         if line is None:
@@ -213,6 +199,7 @@ class _Connection:
             await self._initialize(id, agent, params)
             return
         caller = self._caller(agent, message, params)
+        caller.named = self._named
         if method == "subscriptions/listen" and caller.modern:
             wanted = honoured(params)
             if self._listening >= STREAMS_MAX:
@@ -370,11 +357,12 @@ class _Connection:
             lines = [*self._notes] if line is None else [*self._notes, line]
             self._notes.clear()
             try:
-                with anyio.CancelScope(shield=True) as self._write_scope:
-                    self._write_scope.deadline = anyio.current_time() + WRITE_SECONDS
-                    await self._send(b"\n".join([*lines, b""]))
-                    return
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                waits = self._send(b"\n".join([*lines, b""]))
+                if waits is not None:  # Only then: a scope and its timer cost 10 us.
+                    with anyio.fail_after(WRITE_SECONDS, shield=True) as self._write_scope:
+                        await waits
+                return
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):  # or TimeoutError
                 pass
             finally:
                 self._write_scope = None

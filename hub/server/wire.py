@@ -17,6 +17,7 @@ from typing import Final
 
 import anyio
 
+from hub.server.turns import Turns
 from hub.server.wire_connection import Connection
 from hub.server.wire_request import Request
 
@@ -44,8 +45,11 @@ class Wire:
         self, handle: Callable[[Request], Awaitable[None]], *, connections_max: int = CONNECTIONS_MAX
     ) -> None:
         self.handle = handle
+        self.tasks: dict[Request, asyncio.Task[None]] = {}
+        """By request that is under way."""
+        self.turns = Turns(self.tasks)
+        """Which requests are begun when."""
         self.loop: asyncio.AbstractEventLoop
-        self.tasks: set[asyncio.Task[None]] = set()
         self.ended = anyio.Event()
         """Set once `serve` is over."""
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -70,11 +74,11 @@ class Wire:
             server.close()
             for connection in list(self.connections):
                 connection.abort()
-            for task in self.tasks:
+            for task in self.tasks.values():
                 task.cancel()
             with anyio.CancelScope(shield=True):
                 if self.tasks:
-                    await asyncio.wait(self.tasks, timeout=_END_SECONDS)
+                    await asyncio.wait(self.tasks.values(), timeout=_END_SECONDS)
                 if self._timer is not None:
                     self._timer.cancel()
             self.ended.set()
@@ -99,8 +103,9 @@ class Wire:
         self.connections.discard(connection)
         self._settle()
 
-    def done(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
+    def done(self, request: Request) -> None:
+        self.tasks.pop(request, None)
+        self.turns.freed()
         if not self.tasks:
             self._settle()
 
@@ -110,5 +115,6 @@ class Wire:
 
     def _tick(self) -> None:
         self._timer = self.loop.call_later(TICK_SECONDS, self._tick) if self.connections else None
+        self.turns.tick()
         for connection in list(self.connections):
             connection.tick()

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
     """Called by the event loop, the parser, its requests and the wire, until `connection_lost`."""
 
     __slots__ = (
-        "_begun", "_current", "_deaf", "_head_size", "_incoming", "_last_words", "_memory",
+        "_begun", "_current", "_deaf", "_head_size", "_incoming", "_last_words", "_latest", "_memory",
         "_overhead", "_pairs", "_parser", "_patience", "_paused", "_queue", "_room", "_ticks", "_transport",
         "_url", "_wire", "declared", "is_full", "lost",
     )  # fmt: skip
@@ -71,6 +71,8 @@ class Connection(asyncio.Protocol):
         self._deaf = False
         """Whether nothing more is taken from this client, and the connection ends after what is owed."""
         self._last_words = b""
+        self._latest: Head | None = None
+        """What was parsed last."""
         self._begun = False
         """Whether the parser is within a message."""
         self._url = b""
@@ -112,7 +114,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         link = transport.get_extra_info("socket")
-        if link is not None:
+        if link is not None and link.family != socket.AF_UNIX:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._wire.enter(self) and not transport.is_closing():
             self._refuse(503, "Service unavailable: too many connections; try again later")
@@ -150,6 +152,10 @@ class Connection(asyncio.Protocol):
     def put(self, data: bytes) -> None:
         if not self.lost:
             self._transport.write(data)
+
+    @property
+    def connected_socket(self) -> Any:
+        return self._transport.get_extra_info("socket")
 
     async def room(self) -> None:
         while self.is_full:
@@ -223,6 +229,7 @@ class Connection(asyncio.Protocol):
         head = self._head()
         if head is None:
             return
+        self._latest = head
         self._incoming = request = Request(self, head)
         if self._current is None:
             self._begin(request)
@@ -257,6 +264,7 @@ class Connection(asyncio.Protocol):
     def _parse(self, data: bytes) -> None:
         assert self._parser is not None
         is_fresh = self._current is None and not self._begun
+        self._latest = None
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
@@ -267,8 +275,8 @@ class Connection(asyncio.Protocol):
         else:
             if self._overhead > HEAD_BYTES_MAX:
                 self._refuse(431, f"Request header fields too large: at most {HEAD_BYTES_MAX} bytes")
-            if is_fresh and self._current is not None and not (self._begun or self._queue or self._deaf):
-                self._memory.keep(data, self._current.head)
+            if is_fresh and self._latest is not None and not (self._begun or self._queue or self._deaf):
+                self._memory.keep(data, self._latest)
         self._flow()
 
     def _head(self) -> Head | None:
@@ -295,6 +303,8 @@ class Connection(asyncio.Protocol):
             return None
         pairs: list[Header] = []
         head = Head(parser.get_method().decode("ascii"), path, pairs)
+        if b"?" in url:
+            head.query = url.partition(b"?")[2]
         head.is_chunkable = version == "1.1"
         head.keep_alive = head.is_chunkable and parser.should_keep_alive()
         for pair in self._pairs:
@@ -315,10 +325,13 @@ class Connection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         self._current = request
         self._patience = 0
+        self._wire.turns.take(request)
+
+    def run(self, request: Request) -> None:
         # A task for each request, named, as making up a name costs 0.2 us. One standing task for all of them,
         # woken by a future, would save as little, and could not be cancelled alone.
         task = request.task = asyncio.Task(self._run(request), loop=self._wire.loop, name="request")
-        self._wire.tasks.add(task)
+        self._wire.tasks[request] = task
 
     async def _run(self, request: Request) -> None:
         try:
@@ -331,8 +344,7 @@ class Connection(asyncio.Protocol):
         finally:
             if not request.ended:
                 self.abort()
-            assert request.task is not None
-            self._wire.done(request.task)
+            self._wire.done(request)
 
     def _refuse(self, status: int, text: str) -> None:
         """Say no to what is no request, after the answers that are owed before, and end."""

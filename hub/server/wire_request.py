@@ -50,12 +50,14 @@ class BrokenBody(Exception):
 class Head:
     """What the head of a request says. Heads of equal bytes on one connection are one object."""
 
-    __slots__ = ("facts", "is_chunkable", "keep_alive", "method", "pairs", "path", "waits")
+    __slots__ = ("facts", "is_chunkable", "keep_alive", "method", "owner", "pairs", "path", "query", "waits")
 
     def __init__(self, method: str, path: str, pairs: list[Header]) -> None:
         self.method = method
         self.path = path
         """Without the query, percent-decoded."""
+        self.query = b""
+        """As it came, without its `?`."""
         self.pairs = pairs
         """All headers but `Content-Length`: lower-cased names; values with the white space behind them."""
         self.keep_alive = True
@@ -63,6 +65,8 @@ class Head:
         """Whether the client takes answers in chunks: not with HTTP/1.0."""
         self.waits = False
         """Whether the client sends no body before it is told to go on."""
+        self.owner: bytes | None = None
+        """Whose credential it carries, once somebody has looked."""
         self.facts: Any = None
         """What whoever answers found out from these bytes alone, kept for the next such head."""
 
@@ -224,7 +228,16 @@ class Request:
         """Cut its connection: there is no way to end its answer well."""
         self._connection.abort()
 
-    # For the connection it came on.
+    @property
+    def connected_socket(self) -> Any:
+        """The connected socket that it came on: to be looked at only."""
+        return self._connection.connected_socket
+
+    # For the connection it came on, and for what decides when it is begun.
+
+    def begin(self) -> None:
+        """Hand it over to whoever answers."""
+        self._connection.run(self)
 
     @property
     def is_ahead(self) -> bool:

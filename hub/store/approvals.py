@@ -21,6 +21,7 @@ __all__ = [
     "claim",
     "close",
     "decide",
+    "delete_old",
     "find_approval",
     "finish",
     "get_approval",
@@ -35,6 +36,8 @@ ApprovalState = Literal["pending", "approved", "denied", "used", "expired", "wit
 OPEN: Final = ("pending", "approved")
 
 _PREFIX_LENGTH_MIN: Final = 6
+_BATCH: Final = 500
+"""How many one transaction deletes."""
 _OUTCOME_MS: Final = 3_600_000
 """How long the outcome of a task's call is kept, as its agent is told in `ttlMs`."""
 
@@ -196,6 +199,15 @@ def close(connection: sqlite3.Connection, id: str, state: Literal["withdrawn", "
 def finish(connection: sqlite3.Connection, id: str, outcome: str) -> None:
     """What the call of a task came to."""
     connection.execute("UPDATE approvals SET outcome = ? WHERE id = ?", (outcome, id))
+
+
+def delete_old(connection: sqlite3.Connection, before: int) -> int:
+    """Forget some that nothing has become of since a moment, and can no longer; how many."""
+    return connection.execute(
+        "DELETE FROM approvals WHERE id IN (SELECT id FROM approvals WHERE asked < ?1 AND until < ?1 "
+        "AND coalesce(decided, 0) < ?1 AND coalesce(used, 0) < ?1 LIMIT ?2)",
+        (before, _BATCH),
+    ).rowcount
 
 
 def get_approval(connection: sqlite3.Connection, id: str) -> ApprovalRow | None:

@@ -33,6 +33,7 @@ __all__ = [
     "retentions",
     "rows_without_entry",
     "seq_at",
+    "seq_over",
     "unsealed",
 ]
 
@@ -139,6 +140,27 @@ def seq_at(connection: sqlite3.Connection, moment: int) -> int:
     return low if low >= first else 0
 
 
+def seq_over(connection: sqlite3.Connection, bytes_max: int, each_max: int) -> int:
+    """The last entry of the newest call that is one too many, where what calls said is to be so much at most.
+
+    Looks at every call of which something is kept: a second for each gigabyte or so.
+
+    Args:
+        each_max: A text counts as at most so much.
+    """
+    rows = connection.execute(
+        "SELECT seq, min(params_bytes, ?1) + min(coalesce(result_bytes, 0), ?1) FROM calls "
+        "WHERE seq IS NOT NULL AND (params IS NOT NULL OR result IS NOT NULL) ORDER BY id DESC",
+        (each_max,),
+    )
+    total = 0
+    for seq, size in rows:
+        total += size
+        if total > bytes_max:
+            return int(seq)
+    return 0
+
+
 def entries(connection: sqlite3.Connection, first: int, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Entries from a number on, each with these columns of the call that it is about (else nulls)."""
     cursor = connection.execute(
@@ -202,6 +224,7 @@ def delete_payloads(connection: sqlite3.Connection, after: int, through: int) ->
         The entry that it came to.
     """
     until = min(after + BATCH, through)
+    _delete_parts(connection, after + 1, until)
     connection.execute(
         "UPDATE calls SET params = NULL, result = NULL, error = NULL WHERE seq <= ?2 AND id IN "
         "(SELECT subject FROM audit WHERE seq > ?1 AND seq <= ?2 AND body IS NULL)",
@@ -216,6 +239,7 @@ def delete_calls(connection: sqlite3.Connection, through: int) -> bool:
     until = min(first + BATCH - 1, through)
     if first > through:
         return False
+    _delete_parts(connection, first, until)
     connection.execute(
         "DELETE FROM calls WHERE seq <= ?2 AND id IN "
         "(SELECT subject FROM audit WHERE seq >= ?1 AND seq <= ?2 AND body IS NULL)",
@@ -224,3 +248,12 @@ def delete_calls(connection: sqlite3.Connection, through: int) -> bool:
     connection.execute("DELETE FROM audit WHERE seq <= ?", (until,))
     connection.execute("DELETE FROM checkpoints WHERE seq <= ?", (until,))
     return until < through
+
+
+def _delete_parts(connection: sqlite3.Connection, first: int, until: int) -> None:
+    """Of calls whose last entry is within."""
+    connection.execute(
+        "DELETE FROM parts WHERE call IN (SELECT id FROM calls WHERE seq <= ?2 AND id IN "
+        "(SELECT subject FROM audit WHERE seq >= ?1 AND seq <= ?2 AND body IS NULL))",
+        (first, until),
+    )

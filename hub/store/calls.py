@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "get_call",
     "list_calls",
+    "outcome_of",
     "recover",
     "take_up",
     "write_rows",
@@ -80,7 +81,7 @@ class Outcome(NamedTuple):
     """Its size, also where `result` was cut."""
     duration_us: int | None = None
     attempts: int = 1
-    """How often it was sent."""
+    """How often it was tried."""
 
 
 class CallRow(NamedTuple):
@@ -117,6 +118,7 @@ _BRIEF = ", ".join("NULL" if name in ("params", "result", "error") else name for
 _ROW = "(" + ", ".join("?" * len(CallRow._fields)) + ")"
 _OVER = ", ".join(f"{name} = excluded.{name}" for name in (*Outcome._fields, "seq"))
 _STATE = CallRow._fields.index("state")
+_TEXTS = frozenset({CallRow._fields.index("result"), CallRow._fields.index("error")})
 _WHOLE = (None,) * len(Intent._fields) + PENDING
 SHAPE: Final = RowShape(CallRow._fields)
 # One text for each number of rows: a statement takes and gives back the interpreter's lock several
@@ -152,6 +154,13 @@ def write_rows(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) 
             values.append(entry.seq)
         connection.execute(_STATEMENTS[len(some) - 1], values)
     audit.add(connection, made)
+
+
+def outcome_of(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A whole row without its texts, to be kept for a while; `None` where it says no more than an intent."""
+    if row[_STATE] == "intended":
+        return None
+    return tuple(None if at in _TEXTS else value for at, value in enumerate(row))
 
 
 def take_up(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> tuple[int, int]:

@@ -19,6 +19,7 @@ import anyio.to_thread
 from hub.env import Env
 from hub.errors import StoreError
 from hub.store.connection import Synchronous, open_read_only, why
+from hub.store.forgetting import truncate_log
 from hub.store.writer import Writer
 
 __all__ = ["Store"]
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 _READERS_MAX: Final = 4
 _STOP_SECONDS: Final = 10.0
+_SCRUBS: Final = 20
 
 
 class Store:
@@ -92,6 +94,24 @@ class Store:
 
     def owe(self, row: tuple[Any, ...]) -> None:
         self._writer.owe(row)
+
+    def on_commit(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call it whenever something was committed; returns how to stop that."""
+        self._writer.listeners.add(listener)
+        return lambda: self._writer.listeners.discard(listener)
+
+    async def scrub(self) -> bool:
+        """Leave no trace of what was deleted in the files beside the database; whether that was possible.
+
+        In a busy hub it may not be, for a while.
+        """
+        wiped = False
+        for _ in range(_SCRUBS):
+            await self._writer.catch_up()
+            wiped = self._writer.wipe()
+            if wiped:
+                break
+        return await anyio.to_thread.run_sync(truncate_log, self.path) and wiped
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` in a worker thread on a connection that cannot write; sees all that was recorded.

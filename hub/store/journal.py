@@ -99,6 +99,15 @@ class Journal:
         """So many rows of that half are in the database."""
         self._unwritten[half] -= rows
 
+    def wipe(self) -> bool:
+        """Overwrite all that was ever kept, if all of it is in the database; whether it was. Takes 1 ms."""
+        if self.holds:
+            return False
+        for half in (0, HALF_BYTES):
+            self._memory[half : half + HALF_BYTES] = bytes(HALF_BYTES)
+        self._half = self._at = 0
+        return True
+
     def close(self) -> None:
         self._memory.close()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hub.store.approvals import ApprovalRow, find_approval, list_approvals
 from hub.store.calls import CallFilter, CallRow, get_call, list_calls
 from hub.store.connection import open_read_only
+from hub.store.results import Use
 from hub.store.servers import ServerRow, list_servers
 from hub.store.sessions import SessionRow, get_session, list_sessions
-from hub.store.tokens import TokenRow, list_tokens
+from hub.store.tokens import TokenRow, list_tokens, live_scopes
 from hub.store.usage import UsageRow
 from hub.store.usage import current as current_usage
 
@@ -19,6 +20,7 @@ __all__ = [
     "SessionRow",
     "TokenRow",
     "UsageRow",
+    "Use",
     "current_usage",
     "find_approval",
     "get_call",
@@ -28,5 +30,6 @@ __all__ = [
     "list_servers",
     "list_sessions",
     "list_tokens",
+    "live_scopes",
     "open_read_only",
 ]

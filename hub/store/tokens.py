@@ -20,8 +20,10 @@ __all__ = [
     "TokenRow",
     "add",
     "add_alone",
+    "delete_dead",
     "list_tokens",
     "live",
+    "live_scopes",
     "mark_used",
     "revoke",
     "revoke_all",
@@ -33,6 +35,9 @@ CHILDREN_MAX: Final = 1000
 
 DEPTH_MAX: Final = 8
 """How many generations there may be."""
+
+_BATCH: Final = 500
+"""How many one transaction deletes."""
 
 _LIVE: Final = "revoked IS NULL AND (expires IS NULL OR expires > :now)"
 
@@ -151,6 +156,26 @@ def list_tokens(connection: sqlite3.Connection, agent: str | None = None) -> lis
         (agent,),
     )
     return [TokenRow(*row) for row in rows]
+
+
+def live_scopes(connection: sqlite3.Connection, agent: str, now: int) -> list[tuple[str, str]]:
+    """`(id, scope)` of an agent's live tokens that have one, the oldest first."""
+    return connection.execute(
+        f"SELECT id, scope FROM tokens WHERE agent = :agent AND scope IS NOT NULL AND {_LIVE} ORDER BY rowid",
+        {"agent": agent, "now": now},
+    ).fetchall()
+
+
+def delete_dead(connection: sqlite3.Connection, before: int) -> int:
+    """Forget some tokens that were revoked or over before a moment, children first; how many.
+
+    The chain keeps that they were made and ended.
+    """
+    return connection.execute(
+        "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens AS old WHERE (revoked < ?1 OR expires < ?1) "
+        "AND NOT EXISTS (SELECT 1 FROM tokens WHERE parent = old.id) LIMIT ?2)",
+        (before, _BATCH),
+    ).rowcount
 
 
 def _narrowed(connection: sqlite3.Connection, token: NewToken, parent: str) -> NewToken:

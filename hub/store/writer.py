@@ -26,9 +26,10 @@ from typing import Any, Final, TypeAlias
 
 from hub.env import Env
 from hub.errors import StoreError
-from hub.store.calls import ROWS_MAX, take_up, write_rows
+from hub.store.calls import ROWS_MAX, outcome_of, write_rows
 from hub.store.connection import Synchronous, hinders, open_for_writing, why
 from hub.store.journal import Journal
+from hub.store.left import open_journal
 
 __all__ = ["OWED_MAX", "QUEUE_MAX", "Work", "Writer"]
 
@@ -73,6 +74,8 @@ class Writer:
         """Why nothing can be written at present. While it is set, everything is refused at once."""
         self.committed = 0
         """How many entries were committed so far."""
+        self.listeners: set[Callable[[], None]] = set()
+        """Called on the event loop when something was committed."""
 
     async def start(self) -> None:
         """Open the database. Raises `StoreError`."""
@@ -122,12 +125,18 @@ class Writer:
     def owe(self, row: Row) -> None:
         """Keep a row until the trouble has passed; the oldest go first where there are too many."""
         self._owed.append(row)
+        if self.trouble is None:
+            self._ring()
 
     async def catch_up(self) -> None:
         """Return when what is in the journal is in the database as well; at once while it cannot be."""
         if self._journal is not None and self._journal.holds and self.trouble is None and not self._stopping:
             with contextlib.suppress(StoreError):
                 await self.put(_nothing)
+
+    def wipe(self) -> bool:
+        """Overwrite what the journal holds; `False` while some of it is not in the database yet."""
+        return self._journal is None or self._journal.wipe()
 
     def _add(self, entry: Entry) -> None:
         if self._stopping:
@@ -157,10 +166,24 @@ class Writer:
         if self._journal is not None:
             for half, rows in enumerate(halves):
                 self._journal.written(half, rows)
+        for listener in self.listeners:
+            listener()
 
     def _settle_each(self, settled: Sequence[Settled]) -> None:
         for waiter, value, error in settled:
             self._settle(waiter, value, error)
+        for listener in self.listeners:
+            listener()
+
+    def _refuse_each(self, group: Sequence[Entry], sentence: str) -> None:
+        for waiter, item in group:
+            if isinstance(waiter, asyncio.Future) and waiter.cancelled() and isinstance(item, tuple):
+                # Nobody is left who would owe it: its agent has gone.
+                outcome = outcome_of(item)
+                if outcome is not None:
+                    self.owe(outcome)
+            else:
+                self._settle(waiter, None, StoreError(sentence))
 
     def _settle(self, waiter: asyncio.Future[Any] | int | None, value: Any, error: Any) -> None:
         if isinstance(waiter, int):
@@ -176,7 +199,11 @@ class Writer:
     def _run(self) -> None:
         try:
             connection = open_for_writing(self._path, self._synchronous)
-            self._journal = _open_journal(self._path, connection, self._synchronous)
+            try:
+                self._journal = open_journal(self._path, connection, self._synchronous)
+            except BaseException:
+                connection.close()
+                raise
         except BaseException as error:
             self._tell(_settle_one, self._opened, None, error)
             self._tell(_settle_one, self._ended, None, None)
@@ -218,8 +245,12 @@ class Writer:
         self._rung = False
 
     def _take(self) -> list[Entry]:
-        entries = self._entries
-        return [entries.popleft() for _ in range(len(entries))]
+        entries, owed = self._entries, self._owed
+        taken = [entries.popleft() for _ in range(len(entries))]
+        if owed and self.trouble is None:
+            # Of what was intended before, so behind it; and also where the trouble has passed before it came.
+            taken.extend((None, owed.popleft()) for _ in range(len(owed)))
+        return taken
 
     def _commit(self, connection: sqlite3.Connection, group: list[Entry]) -> None:
         try:
@@ -256,9 +287,9 @@ class Writer:
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("INSERT OR REPLACE INTO probe VALUES (1, zeroblob(?))", (_PROBE_BYTES,))
-            write_rows(connection, owed)
-            kept = list(self._kept)
-            settled = _write_each(connection, kept)
+            # What is owed is what came of calls whose intents may be among the others: laid over these, last.
+            settled = _write_each(connection, list(self._kept))
+            _write_each(connection, [(None, row) for row in owed])
             connection.execute("COMMIT")
             connection.execute("DELETE FROM probe")
         except sqlite3.Error:
@@ -274,11 +305,8 @@ class Writer:
     def _fail(self, group: Sequence[Entry], sentence: str) -> None:
         """Refuse all who wait; what the journal holds is not lost, and is written when it can be."""
         self._kept.extend(entry for entry in group if type(entry[0]) is int)
-        failed: list[Settled] = [
-            (waiter, None, StoreError(sentence)) for waiter, _ in group if type(waiter) is not int
-        ]
-        if failed:
-            self._tell(self._settle_each, failed)
+        self._owed.extend(item for waiter, item in group if waiter is None and isinstance(item, tuple))
+        self._tell(self._refuse_each, [entry for entry in group if type(entry[0]) is not int], sentence)
 
     def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -338,30 +366,6 @@ def _write_each(connection: sqlite3.Connection, rows: Sequence[tuple[Any, Any]])
 
 def _nothing(connection: sqlite3.Connection) -> None:
     """Waited for, it says that all before it is committed."""
-
-
-def _open_journal(path: Path, connection: sqlite3.Connection, synchronous: Synchronous) -> Journal | None:
-    """The journal, after what it held is in the database; `None` where rows are to be waited for."""
-    file = path.with_name(path.name + ".journal")
-    if synchronous == "full" and not file.exists():
-        return None
-    try:
-        journal = Journal(file)
-    except OSError as error:
-        logger.warning("%s cannot be used (%s): each call waits for its commit", file, error.strerror)
-        return None
-    connection.execute("BEGIN IMMEDIATE")
-    taken_up, refused = take_up(connection, journal.rows())
-    connection.execute("COMMIT")
-    if refused:
-        logger.error("%d rows of %s do not fit the database and are lost", refused, file)
-    if taken_up:
-        logger.info("%d rows that the hub had not yet written when it ended are taken up", taken_up)
-    journal.clear()
-    if synchronous == "full":
-        journal.close()
-        return None
-    return journal
 
 
 def _attempt(connection: sqlite3.Connection, work: Work) -> tuple[Any, Exception | None]:

@@ -3,9 +3,11 @@
 Before the handshake: `dies`, `silent`, `banner`, `garbage_first`.
 In the handshake: `null_id`, `refuses`.
 At a `tools/call`: `garbage`, `utf8`, `huge`, `json`, `nan`, `surrogate`, `string_id`, `wrong_id`, `twice`,
-`no_result`, `closes_stdout`, `killed`, `late` (answers what was cancelled, twice), `torrent` (300 MB and
-no newline), `storm` (10,000 list_changed a second for three seconds; says how often its list was asked for).
-At a `tools/list`: `endless`.
+`no_result`, `closes_stdout`, `drip` (one byte a second), `killed`,
+`late` (answers twice what was cancelled),
+`torrent` (300 MB and no newline), `storm` (10,000 list_changed a second for three seconds; says how often
+its list was asked for).
+At a `tools/list`: `endless`, `deafens` (reads nothing any more after it has answered).
 After the handshake: `changes` (20,000 list_changed), `stderr` (a flood), `asks` (pings without reading),
 `deaf` (reads nothing any more), `stubborn` (ignores EOF and TERM).
 """
@@ -78,8 +80,16 @@ def call(id: int) -> None:
         threading.Thread(target=storm, args=[id], daemon=True).start()
     elif MODE == "late":
         pass  # Answers at the cancellation.
+    elif MODE == "drip":
+        threading.Thread(target=drip, args=[id], daemon=True).start()
     else:
         say({"id": id, "result": good})
+
+
+def drip(id: int) -> None:
+    for letter in json.dumps({"jsonrpc": "2.0", "id": id, "result": {"content": []}}):
+        raw(letter)
+        time.sleep(1)
 
 
 def storm(id: int) -> None:
@@ -97,6 +107,8 @@ def list_tools(id: int) -> None:
     if MODE == "endless":
         result = {"tools": [{**result["tools"][0], "name": f"act{LISTED}"}], "nextCursor": f"page {LISTED}"}
     say({"id": id, "result": result})
+    if MODE == "deafens":
+        time.sleep(600)
 
 
 def after_handshake() -> None:

@@ -1,0 +1,65 @@
+"""`hub record`, `hub trace`: a session as a cassette, a call as a tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hub.cli.ask import ask
+from hub.cli.options import HomeOption, JsonOption, home_at
+from hub.cli.output import note, print_json, print_text
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(record)
+    app.command()(trace)
+
+
+def record(
+    session: Annotated[str, typer.Argument(metavar="SESSION")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; replaced if it is there.")
+    ],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    skip_cut: Annotated[
+        bool, typer.Option("--skip-cut", help="Leave out calls of which the record does not hold all.")
+    ] = False,
+) -> None:
+    """Write what its servers offered and answered to a file: `connect: {cassette: FILE}` plays it."""
+    from hub.recording import recorded
+
+    at = home_at(home)
+    ask(at, "session", id=session)  # after which the database has all of it
+    found = recorded(at, session, out, skip_cut=skip_cut)
+    if as_json:
+        print_json(found)
+        return
+    note(f"{out} has {found['calls']} calls of {', '.join(found['servers'])}.")
+    for why, count in found["left_out"].items():
+        note(f"Left out: {count} ({why}).")
+    if found["redacted"]:
+        note(
+            f"{found['redacted']} of its lines have secrets taken out: of a call, those match anything; "
+            "of an answer, they stay taken out."
+        )
+
+
+def trace(
+    call: Annotated[str, typer.Argument(metavar="CALL")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one call as a tree: its rounds, attempts, questions, what was told meanwhile, and times."""
+    found = ask(home_at(home), "call_trace", id=call)
+    if as_json:
+        print_json(found)
+        return
+    from hub.trace import lines
+
+    for line in lines(found):
+        print_text(line)

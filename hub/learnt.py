@@ -1,0 +1,34 @@
+"""What a server was learnt to offer, as the store keeps it over a restart."""
+
+from __future__ import annotations
+
+from connectors.jsonrpc import encode
+from hub.learn import Known
+from hub.manifest import ServerManifest
+from hub.records import value_of
+from hub.store.servers import ServerRow
+
+__all__ = ["known_of", "row_of"]
+
+
+def known_of(row: ServerRow) -> Known:
+    return Known(
+        row.version,
+        value_of(row.info),
+        value_of(row.capabilities),
+        row.instructions,
+        {kind: tuple(each) for kind, each in value_of(row.definitions).items()},
+    )
+
+
+def row_of(manifest: ServerManifest, known: Known, at_ms: int) -> ServerRow:
+    return ServerRow(
+        manifest.name,
+        manifest.fingerprint,
+        known.version,
+        encode(known.info).decode(),
+        encode(known.capabilities).decode(),
+        known.instructions,
+        encode(known.definitions).decode(),
+        at_ms,
+    )

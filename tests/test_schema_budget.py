@@ -1,0 +1,98 @@
+"""Definitions of tools that are too much are left out, say why, and cost nobody anything."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from hub.catalog import Catalog, Offer
+from hub.learn import learn
+from hub.schema_budget import EXPANDED_MAX, VALUES_MAX, too_much
+
+BOMB = {
+    "type": "object",
+    "properties": {"x": {"$ref": "#/$defs/a20"}},
+    "$defs": {
+        "a0": {"type": "string"},
+        **{f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n - 1}"}] * 2} for n in range(1, 21)},
+    },
+}
+CHAIN = {
+    "type": "object",
+    "$defs": {"a0": {}, **{f"a{n}": {"$ref": f"#/$defs/a{n - 1}"} for n in range(1, 5000)}},
+    "$ref": "#/$defs/a4999",
+}
+TREE = {
+    "type": "object",
+    "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#/$defs/node"}},
+    "$defs": {"node": {"properties": {"next": {"$ref": "#/$defs/node"}}}},
+}
+
+
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"x": schema}}
+    return schema
+
+
+def tool(schema: Any, name: str = "tool") -> dict[str, Any]:
+    return {"name": name, "inputSchema": schema}
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        (BOMB, "references"),
+        (CHAIN, "references"),
+        (deep(40), "deep"),
+        ({"type": "object", "enum": list(range(VALUES_MAX + 1))}, "larger"),
+        ({"type": "object", "description": "x" * 300_000}, "larger"),
+        ({"type": "object", "properties": {"x": {"pattern": "(a|b)*" * 300}}}, "pattern"),
+    ],
+    ids=["references", "chain", "depth", "values", "text", "pattern"],
+)
+def test_a_schema_bomb_is_too_much_and_that_is_found_quickly(schema: Any, why: str) -> None:
+    began = time.process_time()
+    found = too_much(tool(schema))
+    assert found is not None and why in found
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("schema", [{"type": "object"}, TREE, deep(20)], ids=["plain", "recursive", "nested"])
+def test_what_real_tools_say_is_not_too_much(schema: Any) -> None:
+    assert too_much(tool(schema)) is None
+    assert EXPANDED_MAX > 1000
+
+
+class Server:
+    """A link to a server with these tools."""
+
+    def __init__(self, tools: list[Any]) -> None:
+        self.tools = tools
+        self.peer = self
+        self.version, self.info, self.instructions = "2025-11-25", dict[str, Any](), None
+        self.capabilities: dict[str, Any] = {"tools": {}}
+
+    async def request(self, method: str, params: Any) -> Any:
+        return {"tools": self.tools}
+
+
+@pytest.mark.anyio
+async def test_of_a_server_with_a_bomb_the_other_tools_are_offered_and_the_bomb_says_why() -> None:
+    known = await learn(Server([tool(BOMB, "bomb"), tool({"type": "object"}, "tea")]), None, None)  # type: ignore[arg-type]
+    catalog = Catalog.build([Offer("shop", definitions=known.definitions)], 1)
+    assert [entry.name for entry in catalog.entries["tool"]] == ["shop__tea"]
+    assert [(each.name, "references" in each.why) for each in catalog.left_out] == [("bomb", True)]
+
+
+def test_a_pattern_that_would_take_for_ever_ends_soon() -> None:
+    """What `check: arguments` compiles schemas with."""
+    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
+    schema = {"type": "string", "pattern": r"^(?:(a|aa)+)\1$"}
+    began = time.process_time()
+    assert not jsonschema_rs.validator_for(schema, pattern_options=options).is_valid("a" * 60 + "!")
+    assert time.process_time() - began < 0.2
