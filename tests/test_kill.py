@@ -210,8 +210,8 @@ async def test_what_was_answered_while_the_database_was_locked_is_there_after_a_
     """Ours: rows are safe in the journal before they are in the database."""
     home = furnish(tmp_path)
     with started(home) as hub, anyio.fail_after(SECONDS):
-        credential = token(home)
         hub.until("ledger: ready")
+        credential = token(home)
         session = await initialize(hub.url, credential)
         with closing(sqlite3.connect(home / ".hub" / "hub.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
