@@ -235,10 +235,6 @@ class Results:
         now = int(self._env.now() * 1000)
         await self._store.write(partial(table.note_uses, at=now, uses=list(uses)))
 
-    async def of_call(self, call: str) -> ResultRow | None:
-        """What is kept of what a call came to. Raises `StoreError`."""
-        return await self._store.read(partial(table.last_of_call, call=call))
-
 
 def labels_of(call: Call) -> set[str]:
     """What whatever comes from here is called, for rules about where data may go."""

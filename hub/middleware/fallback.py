@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Final
 
 from connectors.base import RemoteError
+from connectors.jsonrpc import encode
 from hub.answers import Answers
 from hub.contract import is_unfit
 from hub.env import Env
@@ -179,8 +180,6 @@ def _arguments(given: Json, candidate: Candidate) -> Json:
 
 def _as_result(value: object) -> Result:
     """A fixed answer as a tool's result: text as it is, all else as structured content with its JSON."""
-    from connectors.jsonrpc import encode
-
     if isinstance(value, str):
         return {"content": [{"type": "text", "text": value}]}
     text = encode(value).decode()

@@ -1,4 +1,4 @@
-"""Which session a request belongs to: the one that it names, else the one that its agent is in.
+"""Which session a request belongs to, the one that it names or the one that its agent is in; and the call.
 
 A name is an agent's own (`hub__session` opens one). One that is unknown, closed or another agent's is
 refused, with the same sentence.
@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from connectors.jsonrpc import INVALID_PARAMS
-from hub.model import Agent, Json
-from hub.server.era import SESSION_KEY, Caller
+from hub.model import Agent, Call, Json, Notify
+from hub.server.era import SESSION_KEY, Caller, inner_params
 from hub.server.errors import Fault
 from hub.server.front import Front
 from hub.sessions import Session
 
-__all__ = ["belonging", "named_session", "session_named"]
+__all__ = ["call_of"]
 
 _NAME_LENGTH_MAX: Final = 256
 
@@ -65,3 +65,24 @@ async def belonging(front: Front, caller: Caller, params: Json) -> tuple[Session
         return await named_session(front, caller.agent, name), None
     by = caller.session or await front.sessions.current(caller.agent, caller.client)
     return front.sessions.context(by), by.id
+
+
+async def call_of(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> Call:
+    """The use of an entry that a request asks for, in its session.
+
+    Raises `Fault`, `StoreError`, and what `Hub.new_call` raises.
+    """
+    inner = inner_params(params)
+    session, by = await belonging(front, caller, params)
+    return front.hub.new_call(
+        caller.agent,
+        session.id,
+        method,
+        inner,
+        capabilities=caller.capabilities,
+        modern=caller.modern,
+        log_level=caller.log_level,
+        notify=notify,
+        labels=session.labels,
+        came_by=by,
+    )

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from connectors.jsonrpc import encode
 from hub.extensions import onward
-from hub.model import Call, Json, Notify
-from hub.server.belonging import belonging
-from hub.server.era import Caller, inner_params, missing_tasks, shaped
+from hub.model import Json, Notify
+from hub.server.belonging import call_of
+from hub.server.era import Caller, missing_tasks, shaped
 from hub.server.front import Front
 from hub.tasks import declares_tasks
 
@@ -21,7 +21,7 @@ async def ask_task(front: Front, caller: Caller, method: str, params: Json, noti
     # Before the id is looked at: what it says is for those who know what tasks are.
     if not declares_tasks(caller.capabilities):
         raise missing_tasks()
-    call = await _call(front, caller, method, params, notify)
+    call = await call_of(front, caller, method, params, notify)
     return encode(shaped(await front.hub.call(call), method, caller))
 
 
@@ -30,27 +30,10 @@ async def use_extension(
 ) -> bytes:
     """A request of an extension that the agent may use, passed on to a server that speaks it."""
     among = front.hub.speakers(caller.agent, method)
-    call = await _call(front, caller, method, params, notify)
+    call = await call_of(front, caller, method, params, notify)
     result = shaped(await front.hub.call(call), method, caller)
     if "cacheScope" in result:
         # Who may ask is decided for each agent, so no cache may hand it to another one.
         result = {**result, "cacheScope": "private"}
     assert call.entry is not None
     return encode(onward(among, call.entry, method, result))
-
-
-async def _call(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> Call:
-    inner = inner_params(params)
-    session, by = await belonging(front, caller, params)
-    return front.hub.new_call(
-        caller.agent,
-        session.id,
-        method,
-        inner,
-        capabilities=caller.capabilities,
-        modern=caller.modern,
-        log_level=caller.log_level,
-        notify=notify,
-        labels=session.labels,
-        came_by=by,
-    )

@@ -13,13 +13,12 @@ from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, 
 from hub.errors import Denied, OverLimit, Unapproved
 from hub.hub import METHOD_KINDS
 from hub.model import Agent, Call, Json, Notify, Result
-from hub.server.belonging import named_session, session_named
+from hub.server.belonging import call_of
 from hub.server.era import (
     LOG_LEVELS,
     SERVER_INFO,
     SUPPORTED_VERSIONS,
     Caller,
-    inner_params,
     legacy_version,
     shaped,
     text_of,
@@ -183,26 +182,7 @@ async def _use(front: Front, caller: Caller, method: str, params: Json, notify: 
     arguments = params.get("arguments")
     if arguments is not None and type(arguments) is not dict:
         raise Fault(INVALID_PARAMS, "Invalid params: 'arguments' must be an object")
-    inner = inner_params(params)
-    name, by = session_named(caller, params), None
-    if name is None:
-        by = caller.session or await front.sessions.current(caller.agent, caller.client)
-        session = front.sessions.context(by)
-    else:
-        session = await named_session(front, caller.agent, name)
-
-    made = front.hub.new_call(
-        caller.agent,
-        session.id,
-        method,
-        inner,
-        capabilities=caller.capabilities,
-        modern=caller.modern,
-        log_level=caller.log_level,
-        notify=notify,
-        labels=session.labels,
-        came_by=None if by is None else by.id,
-    )
+    made = await call_of(front, caller, method, params, notify)
     try:
         result = await front.hub.call(made)
     except (OverLimit, Denied, Unapproved) as error:

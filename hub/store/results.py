@@ -24,7 +24,6 @@ __all__ = [
     "delete_until",
     "finish",
     "get_result",
-    "last_of_call",
     "list_results",
     "note_uses",
     "same",
@@ -133,14 +132,6 @@ def same(connection: sqlite3.Connection, like: ResultRow) -> ResultRow | None:
 
 def get_result(connection: sqlite3.Connection, id: str) -> ResultRow | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM results WHERE id = ? AND complete", (id,)).fetchone()
-    return None if row is None else ResultRow(*row)
-
-
-def last_of_call(connection: sqlite3.Connection, call: str) -> ResultRow | None:
-    """What a call came to, where that was kept. (One that was asked for twice belongs to the first call.)"""
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM results WHERE call = ? AND complete ORDER BY created DESC LIMIT 1", (call,)
-    ).fetchone()
     return None if row is None else ResultRow(*row)
 
 
