@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.fastmcp import installed_version
+from benchmarks.fastmcp import ENVIRONMENT
 from benchmarks.measures import calls, hung, instructions, large, lists, memory, start, stdio, upstream
 from benchmarks.processes import Failed
 from benchmarks.render import DOCUMENTS, PARTS, missing, rendered
@@ -99,7 +99,7 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    return {**found, "fastmcp": installed_version()}
+    return {**found, "fastmcp": ENVIRONMENT.version()}
 
 
 if __name__ == "__main__":

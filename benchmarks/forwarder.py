@@ -7,17 +7,13 @@ and writes each request, as whoever routes has to, and does nothing else: no ide
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import orjson
-import uvicorn
 
+from benchmarks.asgi import Message, Receive, Send, serve
 from benchmarks.wire import Connection, head
 
 __all__ = ["main"]
-
-Message = MutableMapping[str, Any]
 
 
 class Forwarder:
@@ -27,12 +23,7 @@ class Forwarder:
         self._port = upstream_port
         self._idle: list[Connection] = []
 
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         body = b""
         more = True
         while more:
@@ -56,16 +47,7 @@ def main() -> None:
     arguments.add_argument("--port", type=int, required=True)
     arguments.add_argument("--upstream-port", type=int, required=True)
     given = arguments.parse_args()
-    uvicorn.run(
-        Forwarder(given.upstream_port),
-        host="127.0.0.1",
-        port=given.port,
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-    )
+    serve(Forwarder(given.upstream_port), given.port)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,11 @@ uvicorn, uvloop, httptools; as little as it takes to send the same bytes.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
 
-import uvicorn
+from benchmarks.asgi import Message, Receive, Send, serve
 
 __all__ = ["main"]
-
-Message = MutableMapping[str, Any]
 
 
 class Pages:
@@ -36,12 +32,7 @@ class Pages:
             for file in folder.iterdir()
         }
 
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         start, body = self._answers[scope["path"]]
         await send(start)
         await send(body)
@@ -52,16 +43,7 @@ def main() -> None:
     arguments.add_argument("--port", type=int, required=True)
     arguments.add_argument("--folder", type=Path, required=True)
     given = arguments.parse_args()
-    uvicorn.run(
-        Pages(given.folder),
-        host="127.0.0.1",
-        port=given.port,
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-    )
+    serve(Pages(given.folder), given.port)
 
 
 if __name__ == "__main__":

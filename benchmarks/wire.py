@@ -67,6 +67,10 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
 
+    @property
+    def closed(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()

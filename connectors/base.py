@@ -211,6 +211,7 @@ class Context:
     """How many requests may be under way on the link at once; `None` leaves it to the kind."""
     memory_bytes_max: int | None = None
     files_max: int | None = None
+    processes_max: int | None = None
     """What a server's process, and each that it starts, may have of its own (`children.Bounds`)."""
     on_notify: Notify = lambda method, params: None
     """Notifications that belong to no request of ours (`notifications/tools/list_changed`)."""

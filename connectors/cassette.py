@@ -1,11 +1,12 @@
 """A server that is a recording: the same lists and the same answers, from a file, with nothing behind it.
 
-No process, no network, no clock. What was not recorded is refused, with the nearest thing that was.
-A recording has what passed between an agent and the server: not that lists or resources changed meanwhile.
+No process, no network, no clock. What was not recorded is refused, with the nearest thing that was. Lists
+and resources that changed outside of any call change again, once the call that was made before has been.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar, Final, Literal
@@ -39,6 +40,7 @@ _LISTS: Final[Mapping[str, str]] = {
     "resources/templates/list": "resourceTemplates",
     "prompts/list": "prompts",
 }
+_TOLD_AS: Final[Mapping[str, str]] = {key: method.split("/")[0] for method, key in _LISTS.items()}
 _LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _NOTHING_TO_DO: Final = frozenset({"ping", "logging/setLevel"})
 
@@ -100,6 +102,11 @@ class _Link:
         self._offered = offered
         self._lenient = lenient
         self._matcher = Matcher(each for each in tape.exchanges if each.server == offered.server)
+        self._lists = dict(offered.lists)
+        self._changes = deque(each for each in tape.changes if each.server == offered.server)
+        self._updated: list[str] = []
+        """URIs of resources that are others now, of which nobody has been told yet."""
+        self._listeners: list[tuple[Json, Notify]] = []
         self._ended = anyio.Event()
 
     @property
@@ -130,7 +137,7 @@ class _Link:
         if self.closed:
             raise LinkError("it was closed", sent=False)
         if method in _LISTS:
-            return {_LISTS[method]: [*self._offered.lists.get(_LISTS[method], ())]}
+            return {_LISTS[method]: [*self._lists.get(_LISTS[method], ())]}
         if method in _NOTHING_TO_DO:
             return {}
         if method == "subscriptions/listen":
@@ -138,6 +145,7 @@ class _Link:
         exchange = self._recorded(method, params)
         if on_notify is not None:
             _tell(exchange, params, log_level, on_notify)
+        self._change(exchange.number)
         if exchange.error is not None:
             error = exchange.error
             raise RemoteError(error["code"], error["message"], error.get("data"))
@@ -159,13 +167,44 @@ class _Link:
             self._context.on_stderr(harmless(f"{named}: {how}: {found.note}"[:1000]))
         return found.exchange
 
+    def _change(self, number: int) -> None:
+        """The lists are now what they were after so many exchanges; whoever listens is told."""
+        changed: set[str] = set()
+        while self._changes and self._changes[0].after <= number:
+            change = self._changes.popleft()
+            self._lists.update(change.lists)
+            changed.update(_TOLD_AS[key] for key in change.lists)
+            if change.updated is not None:
+                self._updated.append(change.updated)
+        for kind in sorted(changed):
+            for wanted, on_notify in self._listeners:
+                if wanted.get(f"{kind}ListChanged") is True:
+                    on_notify(f"notifications/{kind}/list_changed", {})
+        self._tell_updates()
+
+    def _tell_updates(self) -> None:
+        """Whoever watches a resource; while nobody does, it waits: somebody did when it was recorded."""
+        for uri in [*self._updated]:
+            told = [on_notify for wanted, on_notify in self._listeners if _watches(wanted, uri)]
+            for on_notify in told:
+                on_notify("notifications/resources/updated", {"uri": uri})
+            if told:
+                self._updated.remove(uri)
+
     async def _listen(self, params: Json, on_notify: Notify | None) -> Json:
-        """Nothing of what is listened to ever changes."""
+        """To what changes, until the link is closed."""
+        listener: tuple[Json, Notify] | None = None
         if on_notify is not None:
             wanted = params.get("notifications")
-            agreed = {"notifications": wanted if isinstance(wanted, dict) else {}}
-            on_notify("notifications/subscriptions/acknowledged", agreed)
-        await self._ended.wait()
+            listener = wanted if isinstance(wanted, dict) else {}, on_notify
+            on_notify("notifications/subscriptions/acknowledged", {"notifications": listener[0]})
+            self._listeners.append(listener)
+            self._tell_updates()
+        try:
+            await self._ended.wait()
+        finally:
+            if listener is not None:
+                self._listeners.remove(listener)
         raise LinkError("it was closed")
 
 
@@ -180,6 +219,14 @@ def _tell(exchange: Exchange, params: Json, log_level: str | None, on_notify: No
                 on_notify(method, {**said, "progressToken": token})
         elif method != "notifications/message" or _is_wanted(said.get("level"), log_level):
             on_notify(method, said)
+
+
+def _watches(wanted: Json, uri: str) -> bool:
+    """Whether a filter has this resource in it, or one that it is below."""
+    watched = wanted.get("resourceSubscriptions")
+    return isinstance(watched, list) and any(
+        isinstance(each, str) and (uri == each or uri.startswith(f"{each.rstrip('/')}/")) for each in watched
+    )
 
 
 def _is_wanted(level: object, least: str | None) -> bool:

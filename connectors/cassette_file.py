@@ -2,7 +2,8 @@
 
 JSON Lines. The first line says what the file is (`cassette`: 1). A line with `offers` is one server: what
 it said of itself and lists. A line with `method` is one exchange with a server: `params`, the `notifications`
-that came meanwhile, and its `result` or `error`. What is unknown in a line is ignored.
+that came meanwhile, and its `result` or `error`. A line with `changes` is a server whose lists are others
+from there on, or which says so of a resource (`updated`: its URI). What is unknown in a line is ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final
 from connectors import jsonrpc
 from connectors.base import ConfigError, Json
 
-__all__ = ["FORMAT", "LISTS", "Exchange", "Offered", "Tape", "lines", "read"]
+__all__ = ["FORMAT", "LISTS", "Change", "Exchange", "Offered", "Tape", "lines", "read"]
 
 FORMAT: Final = 1
 LISTS: Final = ("tools", "resources", "resourceTemplates", "prompts")
@@ -38,6 +39,8 @@ class Exchange:
     """A JSON-RPC error object; exactly one of the two is there."""
     notifications: tuple[Json, ...] = ()
     """`method` and `params` of each, in order."""
+    number: int = 0
+    """Its place among those of its server, from 1 on."""
 
     def as_json(self) -> Json:
         said: Json = {"server": self.server, "method": self.method, "params": self.params}
@@ -72,29 +75,48 @@ class Offered:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What was different from some moment on, outside of any exchange: lists, or a resource."""
+
+    server: str
+    lists: Mapping[str, tuple[Json, ...]]
+    """Those that changed, whole, by the names of `LISTS`."""
+    updated: str | None = None
+    """The URI of a resource."""
+    after: int = 0
+    """How many exchanges of that server had begun before."""
+
+    def as_json(self) -> Json:
+        lists = {name: [*self.lists[name]] for name in LISTS if name in self.lists}
+        updated = {} if self.updated is None else {"updated": self.updated}
+        return {"changes": self.server, **lists, **updated}
+
+
+@dataclass(frozen=True, slots=True)
 class Tape:
     offered: Mapping[str, Offered] = field(default_factory=dict)
     exchanges: tuple[Exchange, ...] = ()
     """In the order in which they began."""
+    changes: tuple[Change, ...] = ()
 
 
-def lines(about: Json, offered: Iterable[Offered], exchanges: Iterable[Exchange]) -> Iterator[bytes]:
+def lines(about: Json, offered: Iterable[Offered], happened: Iterable[Exchange | Change]) -> Iterator[bytes]:
     """The file, line by line.
 
     Args:
         about: What else its first line says.
+        happened: In the order in which it did.
     """
     yield jsonrpc.encode({"cassette": FORMAT, **about}) + b"\n"
     for each in offered:
         yield jsonrpc.encode(each.as_json()) + b"\n"
-    for exchange in exchanges:
-        yield jsonrpc.encode(exchange.as_json()) + b"\n"
+    for event in happened:
+        yield jsonrpc.encode(event.as_json()) + b"\n"
 
 
 def read(path: Path) -> Tape:
     """Raises `ConfigError`: it is not there, or no cassette; with the line."""
-    offered: dict[str, Offered] = {}
-    exchanges: list[Exchange] = []
+    found = _Reader()
     try:
         size = path.stat().st_size
         if size > _BYTES_MAX:
@@ -102,7 +124,7 @@ def read(path: Path) -> Tape:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    _take(number, line, offered, exchanges)
+                    found.take(number, line)
                 except (jsonrpc.Malformed, KeyError, TypeError, ValueError):
                     raise ConfigError(
                         f"the cassette '{path}' cannot be read: line {number} is not as in one. "
@@ -115,46 +137,65 @@ def read(path: Path) -> Tape:
         ) from None
     except OSError as error:
         raise ConfigError(f"the cassette '{path}' cannot be read: {error.strerror}.") from None
-    if not offered:
+    if not found.offered:
         raise ConfigError(f"the cassette '{path}' is of no server. Record it anew: `hub record`.")
-    return Tape(offered, tuple(exchanges))
+    return Tape(found.offered, tuple(found.exchanges), tuple(found.changes))
 
 
-def _take(number: int, line: bytes, offered: dict[str, Offered], exchanges: list[Exchange]) -> None:
-    """Raises `Malformed`, `KeyError`, `TypeError`, `ValueError`: it is none."""
-    value = jsonrpc.parse(line, jsonrpc.Budget(_BYTES_MAX, _VALUES_MAX))
-    if type(value) is not dict or (number == 1 and value.get("cassette") != FORMAT):
-        raise ValueError
-    if "offers" in value:
-        name = _text(value["offers"])
-        instructions = value.get("instructions")
-        offered[name] = Offered(
-            name,
-            _mapping(value["info"]),
-            _mapping(value["capabilities"]),
-            None if instructions is None else _text(instructions),
-            {key: tuple(_mapping(each) for each in _list(value.get(key, []))) for key in LISTS},
-            _text(value.get("protocol", "")),
-        )
-    elif "method" in value:
-        result, error = value.get("result"), value.get("error")
-        if (result is None) == (error is None):
+class _Reader:
+    def __init__(self) -> None:
+        self.offered: dict[str, Offered] = {}
+        self.exchanges: list[Exchange] = []
+        self.changes: list[Change] = []
+        self._counts: dict[str, int] = {}
+        """Of exchanges, by server."""
+
+    def take(self, number: int, line: bytes) -> None:
+        """Raises `Malformed`, `KeyError`, `TypeError`, `ValueError`: it is none."""
+        value = jsonrpc.parse(line, jsonrpc.Budget(_BYTES_MAX, _VALUES_MAX))
+        if type(value) is not dict or (number == 1 and value.get("cassette") != FORMAT):
             raise ValueError
-        if error is not None:
-            int(error["code"]), _text(error["message"])
-        notifications = tuple(_mapping(each) for each in _list(value.get("notifications", [])))
-        for each in notifications:
-            _text(each["method"]), _mapping(each["params"])
-        exchanges.append(
-            Exchange(
-                _text(value["server"]),
-                _text(value["method"]),
-                _mapping(value["params"]),
-                None if result is None else _mapping(result),
-                error,
-                notifications,
+        if "offers" in value:
+            name = _text(value["offers"])
+            instructions = value.get("instructions")
+            self.offered[name] = Offered(
+                name,
+                _mapping(value["info"]),
+                _mapping(value["capabilities"]),
+                None if instructions is None else _text(instructions),
+                {key: tuple(_mapping(each) for each in _list(value.get(key, []))) for key in LISTS},
+                _text(value.get("protocol", "")),
             )
-        )
+        elif "changes" in value:
+            name = _text(value["changes"])
+            lists = {
+                key: tuple(_mapping(each) for each in _list(value[key])) for key in LISTS if key in value
+            }
+            updated = value.get("updated")
+            updated = None if updated is None else _text(updated)
+            self.changes.append(Change(name, lists, updated, self._counts.get(name, 0)))
+        elif "method" in value:
+            result, error = value.get("result"), value.get("error")
+            if (result is None) == (error is None):
+                raise ValueError
+            if error is not None:
+                int(error["code"]), _text(error["message"])
+            notifications = tuple(_mapping(each) for each in _list(value.get("notifications", [])))
+            for each in notifications:
+                _text(each["method"]), _mapping(each["params"])
+            name = _text(value["server"])
+            self._counts[name] = self._counts.get(name, 0) + 1
+            self.exchanges.append(
+                Exchange(
+                    name,
+                    _text(value["method"]),
+                    _mapping(value["params"]),
+                    None if result is None else _mapping(result),
+                    error,
+                    notifications,
+                    self._counts[name],
+                )
+            )
 
 
 def _mapping(value: Any) -> Json:

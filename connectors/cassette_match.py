@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from typing import Any, Final, NamedTuple
 
 from jiter import LosslessFloat
@@ -23,6 +24,7 @@ _REDACTED: Final = re.compile(r"\[redacted: [^\]]{0,80}\]")
 _COMPARED_MAX: Final = 1000
 _SHOWN_MAX: Final = 300
 _DIFFERENCES_SHOWN: Final = 5
+_NAMES_SHOWN: Final = 5
 _NAMED_BY: Final = ("name", "uri", "taskId")
 
 
@@ -107,7 +109,7 @@ class Matcher:
         names = sorted({name for of, name in self._of if of == method})
         if not names:
             return f"nothing was recorded of {method}" if self._of else "nothing was recorded"
-        return f"recorded were {', '.join(_shown(name) for name in names[:10])}"
+        return f"the nearest recorded ones are {', '.join(_shown(name) for name in _like(about, names))}"
 
     def _next(self, key: bytes, exchanges: Sequence[Exchange]) -> Exchange:
         played = self._played.get(key, 0)
@@ -120,6 +122,15 @@ class Matcher:
         counts = [len(_differences(each.params, params)) for each in some]
         least = min(counts, default=0)
         return [each for each, count in zip(some, counts, strict=True) if count == least]
+
+
+def _like(name: str, names: Sequence[str]) -> list[str]:
+    """Some of `names`, the most similar first."""
+
+    def difference(other: str) -> float:
+        return -SequenceMatcher(None, name[:200], other[:200]).ratio()
+
+    return sorted(names[:_COMPARED_MAX], key=difference)[:_NAMES_SHOWN]
 
 
 def _plain(params: Json) -> Json:

@@ -9,7 +9,8 @@ through a shell, with exactly the environment that its caller gives. Three thing
 - One guard process for all children (also macOS, also for what children start): it holds the
   read end of a pipe whose only write end is ours, and kills every listed group at its end.
 
-Not handled: a descendant that moves to a session of its own leaves the group and survives.
+Not handled: a descendant that moves to a session of its own leaves the group and survives, unless the
+number of processes is bound.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -30,12 +32,15 @@ from typing import Final
 import anyio
 
 from connectors.base import LinkError
+from connectors.cgroup import groups_here
 from connectors.child import Child
 from connectors.stderr import harmless
 
 __all__ = ["GRACE_SECONDS", "Bounds", "Child", "Children", "harmless"]
 
 GRACE_SECONDS: Final = 2.0
+_AGAIN_SECONDS: Final = 0.02
+_TRIES: Final = 250
 
 # Reads `+GROUP` and `-GROUP` until its stdin ends: then whoever wrote there is gone, however.
 _GUARD: Final = """
@@ -66,13 +71,17 @@ class Bounds:
     """Writable memory of its own (`RLIMIT_DATA`); what is only reserved, as by node, does not count."""
     files: int | None = None
     """Open files."""
+    processes: int | None = None
+    """Processes, threads among them: itself and all that it starts, together (`cgroup`)."""
 
     def put_on(self, pid: int) -> None:
         """Raises `OSError`: they cannot be put on here."""
-        if self.memory_bytes is None and self.files is None:
+        if self == NO_BOUNDS:
             return
         if sys.platform != "linux":
-            raise OSError(errno.ENOTSUP, "`limits: {memory: ..., files: ...}` need Linux")
+            raise OSError(errno.ENOTSUP, "`limits: {memory: ..., files: ..., processes: ...}` need Linux")
+        if self.processes is not None:
+            groups_here().hold(pid, self.processes)
         try:
             if self.memory_bytes is not None:
                 resource.prlimit(pid, resource.RLIMIT_DATA, (self.memory_bytes, self.memory_bytes))
@@ -82,6 +91,10 @@ class Bounds:
             pass  # It has ended already: its exit says why.
         except ValueError as error:  # More than this process may have itself.
             raise OSError(errno.EPERM, f"its limits are more than the hub has: {error}") from None
+
+    def take_off(self, pid: int) -> bool:
+        """Leave nothing of them behind, nor of what a process that has ended started; `False`: not yet."""
+        return self.processes is None or groups_here().release(pid)
 
 
 NO_BOUNDS: Final = Bounds()
@@ -100,6 +113,8 @@ class Children:
         self._guard: subprocess.Popen[bytes] | None = None
         self._prefix: tuple[str, ...] | None = None
         self._closing = False
+        self._bound: set[int] = set()
+        """Those that have ended, and have left something that is being ended."""
 
     async def __aenter__(self) -> Children:
         return self
@@ -112,6 +127,9 @@ class Children:
             async with anyio.create_task_group() as tasks:
                 for child in list(self._living.values()):
                     tasks.start_soon(child.aclose)
+            with anyio.move_on_after(self._grace_seconds):
+                while self._bound:  # noqa: ASYNC110
+                    await anyio.sleep(_AGAIN_SECONDS)
         self._end_guard()
 
     def __len__(self) -> int:
@@ -159,7 +177,7 @@ class Children:
             on_stdout,
             on_stderr,
             on_end,
-            self._remove,
+            partial(self._remove, bounds),
             self._grace_seconds,
         )
         self._living[child.pid] = child
@@ -196,12 +214,21 @@ class Children:
         except BaseException:  # Nobody would know it.
             process.kill()
             process.wait()
+            bounds.take_off(process.pid)
             raise
         return process
 
-    def _remove(self, child: Child) -> None:
+    def _remove(self, bounds: Bounds, child: Child) -> None:
         self._living.pop(child.pid, None)
+        self._take_off(bounds, child.pid)
         self._tell_guard(f"-{child.pid}\n")
+
+    def _take_off(self, bounds: Bounds, pid: int, tries: int = _TRIES) -> None:
+        self._bound.discard(pid)
+        if not bounds.take_off(pid) and tries:
+            self._bound.add(pid)
+            loop = asyncio.get_running_loop()
+            loop.call_later(_AGAIN_SECONDS, self._take_off, bounds, pid, tries - 1)
 
     def _dying_with_us(self) -> tuple[str, ...]:
         """What to put before an argv so that the kernel ends the process with us; `()` where nothing can.

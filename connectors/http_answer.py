@@ -20,6 +20,7 @@ from connectors.jsonrpc import (
     Budget,
     Malformed,
     classify,
+    keep_spelling,
     outcome,
     parse,
     result_of,
@@ -59,7 +60,10 @@ def message_of(data: bytes, budget: Budget) -> tuple[str, Json]:
     """
     try:
         message = parse(data, budget)
-        return classify(message), message
+        kind = classify(message)
+        if kind == "response":
+            keep_spelling(message, data)
+        return kind, message
     except Malformed as error:
         limit = " (`limits: {message: ...}` in its manifest)" if len(data) > budget.bytes_max else ""
         raise LinkError(f"what it answered is no JSON-RPC: {error}{limit}") from None

@@ -141,7 +141,7 @@ async def open_process(context: Context, argv: Sequence[str], env: Mapping[str, 
             on_stderr=link.hear,
             on_end=link.end,
             on_start=link.attach,
-            bounds=Bounds(context.memory_bytes_max, context.files_max),
+            bounds=Bounds(context.memory_bytes_max, context.files_max, context.processes_max),
         )
     except (OSError, ValueError) as error:
         what = error.strerror if isinstance(error, OSError) else str(error)

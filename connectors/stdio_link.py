@@ -203,6 +203,7 @@ class StdioLink:
         if kind == "response":
             if message["id"] is None and not self._negotiated and (only := self._correlation.only()):
                 message["id"] = only.id  # It could not read our question, and there is but one.
+            jsonrpc.keep_spelling(message, line)
             stray = self.stray
             self._correlation.settle(message)
             if stray < self.stray <= STRAY_LINES_MAX:

@@ -20,6 +20,7 @@ from hub import __version__, allowances, edits, patience, records
 from hub.admin_access import AccessAdmin
 from hub.admin_approvals import ApprovalAdmin
 from hub.admin_lookback import LookbackAdmin
+from hub.admin_pins import PinAdmin
 from hub.admin_tokens import TokensAdmin
 from hub.arguments import read_arguments
 from hub.client_config import client_config
@@ -29,6 +30,7 @@ from hub.logs import last_lines
 from hub.model import Agent, Json, Kind, Result
 from hub.patience import Progress
 from hub.picture import Picture, Status
+from hub.pins import concerning
 from hub.sessions import Session
 
 if TYPE_CHECKING:
@@ -38,12 +40,21 @@ if TYPE_CHECKING:
 __all__ = ["Admin", "Progress", "operations"]
 
 
-class Admin(AccessAdmin, ApprovalAdmin, LookbackAdmin, TokensAdmin):
+class Admin(AccessAdmin, ApprovalAdmin, LookbackAdmin, PinAdmin, TokensAdmin):
     TELLING: ClassVar = frozenset(
         {"server_check", "server_restart", "tool_call", "resource_read", "prompt_get"}
     )
     """Operations that take a `progress`."""
-    SIGNED: ClassVar = frozenset({"approval_approve", "approval_deny", "session_delete", "session_label"})
+    SIGNED: ClassVar = frozenset(
+        {
+            "approval_approve",
+            "approval_deny",
+            "result_delete",
+            "session_delete",
+            "session_label",
+            "tool_approve",
+        }
+    )
     """Operations that take the operating system's user who asks, as `peer`."""
 
     def __init__(
@@ -175,8 +186,14 @@ class Admin(AccessAdmin, ApprovalAdmin, LookbackAdmin, TokensAdmin):
     async def agent(self, name: str) -> Json:
         return {**self._picture().agent(name), "tokens": await self.tokens(name)}
 
-    async def can(self, agent: str, name: str, pairs: list[str] | None = None) -> Json:
-        return self._picture().can(agent, name, pairs or [], self._app.env.now())
+    async def can(
+        self,
+        agent: str,
+        name: str,
+        pairs: list[str] | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Json:
+        return self._picture().can(agent, name, pairs or [], self._app.env.now(), labels)
 
     async def agent_limits(self, name: str) -> list[Json]:
         """What an agent has used of its limits, and what is left."""
@@ -211,7 +228,12 @@ class Admin(AccessAdmin, ApprovalAdmin, LookbackAdmin, TokensAdmin):
     def _picture(self) -> Picture:
         fleet = self._app.fleet
         statuses = {
-            name: _status(upstream, fleet.replicas(upstream)) for name, upstream in fleet.upstreams.items()
+            name: _status(
+                upstream,
+                fleet.replicas(upstream),
+                len(concerning(upstream.manifest, self._app.pins.held(name))),
+            )
+            for name, upstream in fleet.upstreams.items()
         }
         return Picture(self._app.manifests, self._app.hub.catalog, statuses)
 
@@ -316,7 +338,7 @@ def _checked(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
     return validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))(begin)
 
 
-def _status(upstream: Upstream, replicas: list[Json]) -> Status:
+def _status(upstream: Upstream, replicas: list[Json], held: int) -> Status:
     known = upstream.known
     return Status(
         state=upstream.state,
@@ -325,6 +347,7 @@ def _status(upstream: Upstream, replicas: list[Json]) -> Status:
         needs_login=upstream.main.needs_login,
         since=_moment(upstream.since),
         retry_at=_moment(upstream.retry_at),
+        waits=upstream.main.waits,
         protocol=known.version if known else None,
         info=known.info if known else None,
         capabilities=known.capabilities if known else None,
@@ -332,6 +355,7 @@ def _status(upstream: Upstream, replicas: list[Json]) -> Status:
         last_words=tuple(upstream.stderr)[-20:],
         breaker=upstream.breaker.state,
         left_alone=upstream.breaker.sentence(),
+        held=held,
         replicas=tuple(replicas),
     )
 

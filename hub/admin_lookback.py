@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hub import labels, records, session_files, trace
+from hub import labels, records, result_files, session_files, trace
 from hub.events import Events
 from hub.model import Json
 from hub.store import reading
@@ -55,12 +55,14 @@ class LookbackAdmin:
         return await self._app.store.read(partial(trace.trace, id=id))
 
     async def sessions(self, agent: str | None = None, limit: int = 50) -> list[Json]:
+        self._app.sessions.flush()
         return records.sessions(
             await self._app.store.read(partial(reading.list_sessions, agent=agent, limit=limit))
         )
 
     async def session(self, id: str) -> Json:
         """One, what it holds, and its last calls. All of it is in the database file then."""
+        self._app.sessions.flush()
         await self._app.parts.flush()
         return await self._app.store.read(partial(session_files.shown, id=id))
 
@@ -90,3 +92,13 @@ class LookbackAdmin:
         gone = await self._app.store.write(partial(session_files.forget, id=id, now=now, by=peer))
         self._app.sessions.drop(id)
         return session_files.told(id, gone, await self._app.store.scrub())
+
+    async def result_delete(self, id: str, peer: str) -> Json:
+        """Delete a stored result.
+
+        Args:
+            peer: The operating system's user who asks.
+        """
+        now = int(self._app.env.now() * 1000)
+        gone = await self._app.store.write(partial(result_files.forget, id=id, now=now, by=peer))
+        return result_files.told(gone, await self._app.store.scrub())

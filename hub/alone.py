@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hub.admin import Progress
     from hub.manifest import Manifests
     from hub.picture import Picture
+    from hub.pin_changes import Change
+    from hub.pins import Held
     from hub.secrets import Secrets
 
 __all__ = ["REMEMBERED", "do"]
@@ -46,7 +48,7 @@ def do(home: Home, operation: str, arguments: Json, progress: Progress) -> Any:
     if here is None:
         raise Failure("unexpected", f"No hub runs for {home.path}.", "Start one: `hub serve`.")
     # With arguments the moment counts too (`when`).
-    if operation in _KEPT and not arguments.get("pairs"):
+    if operation in _KEPT and not arguments.get("pairs") and arguments.get("labels") is None:
         return recalled(home, [operation, arguments], partial(here, **arguments), SystemEnv())
     return here(**arguments)
 
@@ -110,8 +112,14 @@ class _Alone:
     def agent(self, name: str) -> Json:
         return {**self._picture.agent(name), "tokens": self.tokens(name)}
 
-    def can(self, agent: str, name: str, pairs: list[str] | None = None) -> Json:
-        return self._picture.can(agent, name, pairs or [], self._env.now())
+    def can(
+        self,
+        agent: str,
+        name: str,
+        pairs: list[str] | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Json:
+        return self._picture.can(agent, name, pairs or [], self._env.now(), labels)
 
     def agent_limits(self, name: str) -> list[Json]:
         from hub import allowances, scopes
@@ -235,6 +243,31 @@ class _Alone:
             row = edits.decide(self._home, id, approve, reason, settings.load(self._home.settings), self._env)
         return approval_rows.whole(row, id, int(self._env.now() * 1000))
 
+    def tools_changed(self) -> list[Json]:
+        from hub import pin_changes
+
+        return pin_changes.rows(self._changes())
+
+    def tool_changed(self, name: str) -> Json:
+        import json
+
+        from connectors import jsonrpc
+        from hub import pin_changes
+
+        shown = pin_changes.shown(pin_changes.chosen(self._changes(), name), name)
+        # Through text, as from a running hub: numbers come out the same.
+        read: Json = json.loads(jsonrpc.encode(shown))
+        return read
+
+    def tool_approve(self, name: str, id: str) -> Json:
+        from hub import pin_changes
+
+        some = pin_changes.chosen(self._changes(), name)
+        pin_changes.must_be(some, id)
+        with lock.held(self._home):
+            by = edits.approve_tools(self._home, some, self._env)
+        return {"approved": [each.name for each in some], "by": by}
+
     def calls(self, **wanted: Any) -> list[Json]:
         chosen = records.call_filter(self._env.now(), **wanted)
         return records.calls(self._read(partial(reading.list_calls, wanted=chosen), []))
@@ -273,6 +306,11 @@ class _Alone:
 
         return session_files.forget_alone(self._home, id, self._env)
 
+    def result_delete(self, id: str) -> Json:
+        from hub import result_files
+
+        return result_files.forget_alone(self._home, id, self._env)
+
     def _read(self, query: Callable[[Any], Any], empty: Any) -> Any:
         """What the store has; `empty` where no hub has ever run."""
         if not self._home.database.exists():
@@ -289,4 +327,30 @@ class _Alone:
         # Here: reading manifests costs 0.2 s, which calls and sessions need not pay.
         from hub.remembered import picture
 
-        return picture(self._manifests(), self._read(reading.list_servers, []))
+        return picture(self._manifests(), self._servers, self._held)
+
+    @cached_property
+    def _servers(self) -> list[reading.ServerRow]:
+        return self._read(reading.list_servers, [])  # type: ignore[no-any-return]
+
+    @cached_property
+    def _held(self) -> dict[str, dict[str, Held]]:
+        from hub import remembered
+
+        marks: dict[str, str] = self._read(reading.list_pinned_servers, {})
+        pinned = self._read(reading.list_pins, [])
+        now = int(self._env.now() * 1000)
+        return remembered.held(self._manifests(), self._servers, marks, pinned, now)
+
+    def _changes(self) -> list[Change]:
+        from hub import pin_changes, pins, records
+
+        held = self._held
+        wanted = [(server, tool) for server, tools in held.items() for tool in tools]
+        offered = {
+            row.name: pins.definitions_of(records.definitions(row).get("tool", ()), row.instructions)
+            for row in self._servers
+            if row.name in held
+        }
+        pinned = self._read(partial(reading.pinned_texts, tools=wanted), {})
+        return pin_changes.changes(self._picture.catalog, held, offered, pinned)

@@ -29,6 +29,7 @@ from hub.builtin.own import Own
 from hub.builtin.read import ReadTool
 from hub.builtin.session import SessionTool
 from hub.builtin.sharing import Sharing
+from hub.builtin.token import TokenTool
 from hub.env import Env, SystemEnv
 from hub.errors import Problem, Unauthorized
 from hub.events import Events
@@ -57,7 +58,9 @@ from hub.middleware.spend import Spend
 from hub.middleware.tasks import Tasks
 from hub.model import Agent, Call, Json, Result
 from hub.parts import Parts
+from hub.pins import INSTRUCTIONS, Pins
 from hub.redact import Redactor
+from hub.reloading import kept, tell
 from hub.result_limits import ResultLimits, with_right_to_read
 from hub.results import Results
 from hub.seal import Seal, load_key
@@ -113,6 +116,7 @@ class App:
         redactor = Redactor(*settings.redact)
         self.events = Events(store)
         self.parts = Parts(store, env, settings.record_bytes_max, redactor)
+        self.pins = Pins(store, env)
         self.fleet = Fleet(
             env,
             home,
@@ -123,6 +127,7 @@ class App:
             swap=lambda catalog: self.hub.swap(catalog),
             own=self.own,
             parts=self.parts,
+            pins=self.pins,
             late=lambda: self._deadline.late(),
         )
         self.seal = seal
@@ -151,9 +156,11 @@ class App:
             context.prompt,
             read.tool,
             read.template,
+            TokenTool(identities).tool,
         )
         self._tasks = tasks
         attempts: dict[str, int] = {}
+        decided: dict[str, str] = {}
         self._calls = Calls(store)
         self._applying = anyio.Lock()
         self._unknown_issuers: list[str] = []
@@ -161,13 +168,13 @@ class App:
             env,
             chain.build(
                 middleware.ordered(
-                    Once(store, env),
+                    Once(store, env, seal),
                     Shorten(self._result_limits.of, self.results.keep),
                     Fallback(env, lambda name: self.hub.catalog.known(name)),
-                    Record(self._calls, env, settings.record_bytes_max, redactor, attempts),
+                    Record(self._calls, env, settings.record_bytes_max, redactor, attempts, decided),
                     self._deadline,
                     Refer(self.results),
-                    Authorize(env),
+                    Authorize(env, decided),
                     Check(self.fleet.checks_arguments),
                     self._limit,
                     Approve(self.approvals, task_ids, seal, self._deadline.paused, self._limit.give_back),
@@ -191,6 +198,7 @@ class App:
             log.warning("%d calls were under way when the hub last ended; they are 'unknown'", self.recovered)
         await self.meters.load()
         await self.results.start()
+        await self.pins.load()
         await self.fleet.logins.reload()
         self._tasks.start_soon(self._deadline.run)
         self._tasks.start_soon(self.meters.run)
@@ -203,11 +211,12 @@ class App:
         """Read the manifests again and make them count, without dropping a call.
 
         Returns:
-            What is wrong in them. What is wrong is out; the rest serves.
+            What is wrong in them. A file that was right before counts as it did then.
         """
         async with self._applying:
             written = await anyio.to_thread.run_sync(manifest.load, self.home.manifests)
-            manifests = with_right_to_read(written, self.settings.results.tokens)
+            manifests = kept(self.manifests, written)
+            manifests = with_right_to_read(manifests, self.settings.results.tokens)
             self._result_limits.replace(manifests)
             agents = manifests.agents
             self.identities.replace(
@@ -217,9 +226,7 @@ class App:
             self._limit.replace({name: server.limits.quota() for name, server in manifests.servers.items()})
             known = await self._known(manifests.servers)
             await self.fleet.apply(manifests.servers, known, self._tasks)
-            if manifests.problems != self.manifests.problems:
-                for problem in manifests.problems:
-                    log.warning("%s", problem)
+            tell(self.manifests, manifests)
             unknown = issuer_settings.unknown(agents.values(), self.settings.oauth)
             if unknown != self._unknown_issuers:
                 self._unknown_issuers = unknown
@@ -264,10 +271,7 @@ class App:
 
     def ready(self) -> tuple[bool, Json]:
         """Whether every server has been learnt once, has failed, or had its time; and how many are how."""
-        counts: dict[str, int] = {}
-        for upstream in self.fleet.upstreams.values():
-            state = "degraded" if upstream.breaker.held and upstream.state == "ready" else upstream.state
-            counts[state] = counts.get(state, 0) + 1
+        counts = self.fleet.counts()
         ready = all(upstream.settled for upstream in self.fleet.upstreams.values())
         trouble = self.store.trouble is not None
         status = "store cannot write" if trouble else "ready" if ready else "starting"
@@ -295,7 +299,11 @@ class App:
     def instructions(self, agent: Agent) -> str | None:
         """What the servers that this agent may use say about their use, by server name."""
         said = self._used_by(agent)
-        parts = [f"# {name}\n{known.instructions}" for name, known in said.items() if known.instructions]
+        parts = [
+            f"# {name}\n{known.instructions}"
+            for name, known in said.items()
+            if known.instructions and INSTRUCTIONS not in self.pins.held(name)
+        ]
         return "\n\n".join(parts) or None
 
     def capabilities(self, agent: Agent) -> Json:
@@ -381,6 +389,7 @@ async def open_app(home: Home, settings: Settings, env: Env | None = None) -> As
             tasks.start_soon(Tidying(store, sessions, env, settings.retention).run)
             yield app
             identities.flush()
+            sessions.flush()
             app.meters.settle()
             app.parts.settle()
     except BaseExceptionGroup as group:

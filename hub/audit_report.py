@@ -10,7 +10,7 @@ from pathlib import Path
 from hub import leftover, units
 from hub.audit_chain import Broken, Report, verify
 from hub.audit_keys import is_signed_by, signer_at
-from hub.audit_sources import DatabaseSource, FileSource, database, export, new_file
+from hub.audit_sources import DatabaseSource, FileSource, export, new_file
 from hub.env import SystemEnv
 from hub.errors import InvalidParams
 from hub.failure import Failure
@@ -48,8 +48,7 @@ def verified(home: Home, file: Path | None, first: int | None, key: str | None, 
             raise Failure("usage", f"{file} cannot be read: {error.strerror}.") from None
     if key is None and home.audit_key.exists():
         key = public_key(home)
-    leftover.take_up(home)
-    with database(home.database) as connection:
+    with leftover.one_moment(home) as connection:
         return verify(DatabaseSource(connection, first), key=key, head=noted)
 
 
@@ -61,8 +60,7 @@ def exported(home: Home, out: Path, since: str | None) -> int:
             oldest = int((SystemEnv().now() - units.lifetime_seconds(since)) * 1000)
         except ValueError as error:
             raise InvalidParams(f"--since {since}: {error}") from None
-    leftover.take_up(home)
-    with database(home.database) as connection:
+    with leftover.one_moment(home) as connection:
         try:
             with new_file(out) as file:
                 return export(connection, file, oldest)

@@ -74,6 +74,7 @@ class Berth:
         greet: Callable[[Link], Coroutine[Any, Any, None]],
         attend: Callable[[Link], Coroutine[Any, Any, None]],
         hearing: Hearing,
+        check: Callable[[Call], None],
     ) -> None:
         """
         Args:
@@ -90,6 +91,7 @@ class Berth:
             greet: What must have been done before any call, within `connect_seconds`.
             attend: What goes on beside the calls for as long as the link is up.
             hearing: What hears the server on the link.
+            check: Raises where a call that waited is no longer to be sent.
         """
         self.state: State = "stopped"
         self.reason: str | None = None
@@ -99,6 +101,7 @@ class Berth:
         self.since = env.now()
         self.needs_login = False
         """Whether it failed for want of a person's login."""
+        self._may_pass = True
         self.retry_at: float | None = None
         """When it may be started again, on the wall clock, where it failed."""
         self.peer: Peer | None = None
@@ -128,6 +131,7 @@ class Berth:
         self._always = always
         self._greet = greet
         self._attend = attend
+        self._check = check
         self._moved = anyio.Event()
         self._wanted = anyio.Event()
         self._hurry = anyio.Event()
@@ -135,6 +139,11 @@ class Berth:
         self._was_ready = False
         self._retired = False
         self._retry_at = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is started again only when somebody asks for it."""
+        return not (self._may_pass and self._always())
 
     async def moved(self) -> None:
         """Return when its state, or what it does to get there, has changed."""
@@ -170,7 +179,7 @@ class Berth:
             wait = max(wait, failure.retry_seconds)
             self._retry_at = self._env.monotonic() + wait
             self.retry_at = self._env.now() + wait
-            self.needs_login = failure.needs_login
+            self.needs_login, self._may_pass = failure.needs_login, failure.may_pass
             self.fail(failure.reason)
             log.warning("%s: %s", self._server, self.reason)
             if not failure.may_pass:
@@ -264,19 +273,22 @@ class Berth:
         """The link, started if need be. Tells the agent of `call` what it waits for, if it asked to be told.
 
         Raises:
+            Denied: what it calls is kept back by now.
             UpstreamDown: it failed, or was not ready within its time to connect.
         """
-        tell = teller(call)
+        tell, waited = teller(call), False
         with anyio.move_on_after(self._connect_seconds):
             while True:
                 if self.link is not None:
+                    if waited and call is not None:
+                        self._check(call)
                     return self.link
                 if self._retired:
                     raise UpstreamDown(f"{self._title} is being replaced; ask again", retry_seconds=1)
                 if self.state == "failed" and self._retry_at > self._env.monotonic():
                     raise self._down()
                 self._wanted.set()
-                moved = self._moved
+                moved, waited = self._moved, True
                 if tell is not None:
                     tell(f"{self._title}: {self.doing or 'waiting to be started'}")
                 with anyio.move_on_after(_PROGRESS_SECONDS):

@@ -20,7 +20,10 @@ from hub.policy import matches
 from hub.route import Route
 from hub.schema_budget import REFUSED
 
-__all__ = ["NAME_LENGTH_MAX", "Catalog", "LeftOut", "Offer", "Override", "View", "exposed_name", "known_name"]
+__all__ = [
+    "NAME_LENGTH_MAX", "Catalog", "LeftOut", "Offer", "Override", "View", "exposed_name", "is_offered",
+    "known_name",
+]  # fmt: skip
 
 NAME_LENGTH_MAX = 52
 """Clients put `mcp__hub__` (10 characters) before a name and their models' APIs end at 64, so that
@@ -91,6 +94,8 @@ class Offer:
     """Its tools that cannot be called on this kind of connection, and why."""
     ttl_ms: Mapping[Kind, int] = field(default_factory=dict)
     """For how long its lists may be kept, of the kinds that it has lists of; 0 where that is not known."""
+    held: Mapping[str, str] = field(default_factory=dict)
+    """By their own names: its tools that a person has to look at first, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class Catalog:
     entries: Mapping[Kind, tuple[Entry, ...]] = field(default_factory=lambda: dict.fromkeys(KINDS, ()))
     """As they are listed."""
     by_name: Mapping[Kind, Mapping[str, Entry]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
-    """All that can be used: those, and the pages of tools that their servers do not list."""
+    """Those, the pages of tools that their servers do not list, and what is held."""
     left_out: tuple[LeftOut, ...] = ()
     moved: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By server: its URIs that agents know by another one, and which."""
@@ -134,14 +139,14 @@ class Catalog:
             for offer in ordered:
                 found.extend(_entries(offer, kind, left_out))
             named = _resolve(found, kind, ordered, left_out)
-            entries[kind] = tuple(named.values())
+            entries[kind] = _listed(named)
             by_name[kind] = named
         for_pages = _for_pages(entries["tool"])
         by_name["resource"] = _with_pages(by_name["resource"], entries["tool"])
         moved = _moved(by_name["resource"].values())
         if moved:
             by_name["tool"] = {name: _pages_moved(entry, moved) for name, entry in by_name["tool"].items()}
-            entries["tool"] = tuple(by_name["tool"].values())
+            entries["tool"] = _listed(by_name["tool"])
         extensions = {offer.server: offer.extensions for offer in ordered if offer.extensions}
         ttl_ms = {offer.server: offer.ttl_ms for offer in ordered}
         return cls(revision, entries, by_name, tuple(left_out), moved, for_pages, extensions, ttl_ms)
@@ -183,6 +188,10 @@ def known_name(full: str) -> str:
     return safe.replace("\0", f"_{digest}_")
 
 
+def _listed(named: Mapping[str, Entry]) -> tuple[Entry, ...]:
+    return tuple(entry for entry in named.values() if not entry.held)
+
+
 def _entries(offer: Offer, kind: Kind, left_out: list[LeftOut]) -> Iterable[Entry]:
     """One server's usable entries of one kind; what is unusable is noted and skipped."""
     seen: set[str] = set()
@@ -198,9 +207,14 @@ def _entries(offer: Offer, kind: Kind, left_out: list[LeftOut]) -> Iterable[Entr
             continue
         assert isinstance(own, str)
         seen.add(own)
-        if kind == "tool" and not _offered(offer.view, own):
+        if kind == "tool" and not is_offered(offer.view, own):
             continue
-        yield _entry(offer, kind, own, definition)
+        entry = _entry(offer, kind, own, definition)
+        if kind == "tool" and own in offer.held:
+            # It keeps its name, so that no other tool can take it over.
+            left_out.append(LeftOut(offer.server, kind, own[:200], offer.held[own]))
+            entry = replace(entry, held=True)
+        yield entry
 
 
 def _unusable(definition: Any, kind: Kind, own: Any) -> str | None:
@@ -234,7 +248,8 @@ def _unfixable(view: View, own: str, definition: Json) -> str | None:
     return None
 
 
-def _offered(view: View, own: str) -> bool:
+def is_offered(view: View, own: str) -> bool:
+    """Whether a server's manifest offers its tool of this name at all."""
     return any(matches(pattern, own) for pattern in view.allow) and not any(
         matches(pattern, own) for pattern in view.deny
     )

@@ -19,6 +19,7 @@ from hub.model import Json
 __all__ = ["examine"]
 
 _FREE_BYTES_MIN = 200 * 1024 * 1024
+_LATE_MILLISECONDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _servers(home: Home) -> Iterator[Finding]:
 
 
 def _running(home: Home) -> Iterator[Finding]:
-    hub = client.find(home)
+    hub = client.wait_for(home)
     if hub is None and lock.is_held(home):
         yield Finding(
             "hub", "wrong", "A process holds this home but does not answer: it starts, ends, or hangs.",
@@ -102,9 +103,20 @@ def _running(home: Home) -> Iterator[Finding]:
         )
         if status["version"] != __version__:
             yield Finding("hub", "warning", f"This command is version {__version__}.", "Start the hub again.")
+        late = status["loop_lag_ms"]["p99"]
+        said = f"its event loop was late by {late:g} ms (99 of 100) in the last minute"
+        if late > _LATE_MILLISECONDS:
+            yield Finding("hub", "warning", said, "The machine or the hub has more to do than it can.")
+        else:
+            yield Finding("hub", "ok", said)
         if status["trouble"]:
             yield Finding("hub", "wrong", status["trouble"])
         for server in hub.ask("servers"):
+            if server["quarantined"]:
+                yield Finding(
+                    "servers", "warning", f"{server['name']}: {server['quarantined']} tools quarantined.",
+                    f"hub tools changed {server['name']}",
+                )  # fmt: skip
             if server["state"] == "failed":
                 yield Finding(
                     "servers",
@@ -115,12 +127,12 @@ def _running(home: Home) -> Iterator[Finding]:
 
 
 def _record(home: Home) -> Iterator[Finding]:
-    from hub.store import reading
+    from hub import leftover
 
     if not home.database.exists():
         yield Finding("record", "ok", "none yet")
         return
-    reading.open_read_only(home.database).close()
+    leftover.opened(home).close()
     yield Finding("record", "ok", f"{home.database}, {home.database.stat().st_size // 1024} KiB")
 
 

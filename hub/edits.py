@@ -6,7 +6,7 @@ Whoever has a running hub reloads it after a manifest was written, and leaves to
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,11 +23,13 @@ from hub.store.approvals import ApprovalRow
 from hub.store.connection import open_for_writing
 
 if TYPE_CHECKING:
+    from hub.pin_changes import Change
     from hub.tokens import Terms
 
 __all__ = [
     "add_agent",
     "add_server",
+    "approve_tools",
     "decide",
     "issue_token",
     "keep_token",
@@ -162,6 +164,26 @@ def decide(
         ),
     )
     return row
+
+
+def approve_tools(home: Home, some: Sequence[Change], env: Env) -> str:
+    """Serve these tools, as they are defined now; returns who said so, which is the user of this process."""
+    from hub.os_user import os_user
+    from hub.pins import approval, by_server
+    from hub.store import pins
+
+    by = os_user()
+
+    def work(connection: Any) -> None:
+        known, marks = by_server(pins.list_pins(connection)), pins.list_servers(connection)
+        for server in {each.server for each in some}:
+            mine = {each.held.tool: each.after for each in some if each.server == server}
+            now = int(env.now() * 1000)
+            look = approval(server, marks[server], known.get(server, {}), mine, by, now)
+            pins.approve(connection, look, by)
+
+    _change(home, work)
+    return by
 
 
 def _change(home: Home, work: Any) -> Any:

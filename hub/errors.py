@@ -35,6 +35,7 @@ __all__ = [
     "HubError",
     "InvalidParams",
     "ManifestError",
+    "NotCurrent",
     "NotFound",
     "OverLimit",
     "Problem",
@@ -111,7 +112,7 @@ class Denied(Refused):
     def __init__(self, message: str, reason: str) -> None:
         """
         Args:
-            reason: `argument` or `when`.
+            reason: `argument`, `when` or `quarantined`.
         """
         super().__init__(message)
         self.reason = reason
@@ -180,3 +181,13 @@ class UpstreamFailed(UpstreamError):
 
 class StoreError(HubError):
     reason = "store"
+
+
+class StoreBusy(StoreError):
+    """More waits to be written than may; nothing was done."""
+
+    retry_seconds = 1.0
+
+
+class NotCurrent(StoreError):
+    """The database is not of this version's shape, or not made yet: the next hub's start mends it."""

@@ -11,9 +11,11 @@ from hub.judge import Judged, judge
 from hub.model import Entry, Json
 from hub.policy import ALWAYS, Decision, Grants, Rule, decide
 
-__all__ = ["Explanation", "explained", "where"]
+__all__ = ["Explanation", "explained", "quarantined", "where"]
 
 _ROUNDS_MAX = 32
+
+Labels = Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,18 @@ class Explanation:
     """As the record of such a call has it."""
 
 
-def explained(grants: Grants, entry: Entry, arguments: Json | None, at: float) -> Explanation:
+def explained(
+    grants: Grants,
+    entry: Entry,
+    arguments: Json | None,
+    at: float,
+    labels: Labels = None,
+) -> Explanation:
     """
     Args:
         arguments: Those of the call; `None` asks about the entry alone.
         at: The moment of the call, in seconds since 1970, UTC.
+        labels: Of the session that the call belongs to.
     """
     decision = decide(grants, entry)
     if not decision.allowed:
@@ -53,7 +62,7 @@ def explained(grants: Grants, entry: Entry, arguments: Json | None, at: float) -
     why = where(decision.file, decision.rule, decision.pattern)
     if arguments is None:
         return Explanation(True, decision.rule, decision.pattern, decision.file, why, rules=decision.rules)
-    judged = _judged(grants, entry, arguments, at)
+    judged = _judged(grants, entry, arguments, at, labels)
     refusal = judged.refusal
     if refusal is None:
         first = judged.rules[0] if judged.rules else decision.rule
@@ -62,11 +71,23 @@ def explained(grants: Grants, entry: Entry, arguments: Json | None, at: float) -
         return Explanation(True, first, pattern, decision.file, why, params=judged.params, rules=judged.rules)
     said = refusal.message.partition("\n")[2] or refusal.message.partition(". ")[0]
     at_rule = f"{decision.file}:{refusal.rule.line}: {refusal.rule.id}" if refusal.rule else f"{entry.server}"
-    change = _changed(grants, entry, arguments, at, judged)
+    change = _changed(grants, entry, arguments, at, judged, labels)
     return Explanation(
         False, refusal.rule, None, decision.file, f"{at_rule}: {said}", refusal.argument,
         change=change, reason=refusal.reason,
     )  # fmt: skip
+
+
+def quarantined(found: Explanation, entry: Entry) -> Explanation:
+    """What is allowed, of a tool that is kept back."""
+    return replace(
+        found,
+        allowed=False,
+        why=f"its server has changed what it is, so it is quarantined ({found.why} would allow it)",
+        params=None,
+        change=f"look at it with `hub tools changed {entry.name}`, which says how to approve it",
+        reason="quarantined",
+    )
 
 
 def where(file: str, rule: Rule | None, pattern: str | None) -> str:
@@ -77,9 +98,9 @@ def where(file: str, rule: Rule | None, pattern: str | None) -> str:
     return f"{file}:{rule.line}: {rule.id} {pattern!r}"
 
 
-def _judged(grants: Grants, entry: Entry, arguments: Json, at: float) -> Judged:
+def _judged(grants: Grants, entry: Entry, arguments: Json, at: float, labels: Labels) -> Judged:
     method = "prompts/get" if entry.kind == "prompt" else "tools/call"
-    return judge(decide(grants, entry), entry, method, {"arguments": arguments}, at=at)
+    return judge(decide(grants, entry), entry, method, {"arguments": arguments}, at=at, labels=labels)
 
 
 def _wider(grants: Grants, decision: Decision, entry: Entry) -> str:
@@ -89,7 +110,9 @@ def _wider(grants: Grants, decision: Decision, entry: Entry) -> str:
     return f"add to `may` in {decision.file}: - {_text(entry.grant)}"
 
 
-def _changed(grants: Grants, entry: Entry, arguments: Json, at: float, judged: Judged) -> str | None:
+def _changed(
+    grants: Grants, entry: Entry, arguments: Json, at: float, judged: Judged, labels: Labels
+) -> str | None:
     """The rule to add: the one that came nearest, with this very value where it does not fit."""
     refusal = judged.refusal
     assert refusal is not None
@@ -100,12 +123,12 @@ def _changed(grants: Grants, entry: Entry, arguments: Json, at: float, judged: J
     added = replace(refusal.rule, id="added", when=None)
     for _ in range(_ROUNDS_MAX):
         wider = replace(grants, may=(*grants.may, added))
-        tried = _judged(wider, entry, arguments, at)
+        tried = _judged(wider, entry, arguments, at, labels)
         if tried.refusal is None or tried.refusal.reason == "when":
             written: Json = {"use": entry.grant, **({"with": dict(added.with_)} if added.with_ else {})}
             written |= {"only": True} if added.only else {}
             return f"add to `may` in {grants.file}: - {_text(written)}"
-        alone = _judged(replace(grants, may=(added,)), entry, arguments, at).refusal
+        alone = _judged(replace(grants, may=(added,)), entry, arguments, at, labels).refusal
         if alone is None or alone.argument is None:
             return None
         if alone.argument not in arguments:

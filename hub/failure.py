@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.errors import HubError
+from hub.errors import HubError, Refused
 
 __all__ = ["EXIT_CODES", "Failure", "failure_of"]
 
@@ -30,6 +30,7 @@ EXIT_CODES: Final[Mapping[str, int]] = {
     "tool_error": 5,
     "server_error": 5,
     "denied": 6,
+    "quarantined": 6,
     "unapproved": 6,
     "pending": 7,
     "interrupted": 130,
@@ -69,7 +70,8 @@ def failure_of(error: BaseException) -> Failure | None:
     if isinstance(error, Failure):
         return error
     if isinstance(error, HubError):
-        return Failure(error.reason if error.reason in EXIT_CODES else "unexpected", str(error))
+        other = "denied" if isinstance(error, Refused) else "unexpected"
+        return Failure(error.reason if error.reason in EXIT_CODES else other, str(error))
     if isinstance(error, RemoteError):
         return Failure("server_error", f"The server answered with error {error.code}: {error.message}")
     if isinstance(error, ConfigError | LinkError):

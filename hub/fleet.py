@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +19,7 @@ from hub import __version__
 from hub.builtin.own import SERVER, Own
 from hub.catalog import Catalog
 from hub.env import Env
-from hub.errors import InvalidParams, UpstreamDown
+from hub.errors import InvalidParams, UpstreamDown, UpstreamError
 from hub.home import Home
 from hub.learn import Known
 from hub.logins import Logins, sites_of
@@ -26,6 +28,7 @@ from hub.mask import Mask
 from hub.model import Call, Json, Result
 from hub.moved import outward
 from hub.parts import Parts
+from hub.pins import Pins
 from hub.replicas import Replicas
 from hub.secrets import Secrets
 from hub.secrets_file import logins_file
@@ -39,6 +42,8 @@ __all__ = ["Fleet"]
 log = logging.getLogger(__name__)
 
 _LOG_BYTES_MAX = 4 * 1024 * 1024
+_LOOK_SECONDS = 5.0
+"""How long a call waits until its server has said what it has."""
 
 
 class Fleet:
@@ -54,12 +59,14 @@ class Fleet:
         swap: Callable[[Catalog], None],
         own: Own,
         parts: Parts,
+        pins: Pins,
         late: Callable[[], bool],
     ) -> None:
         """
         Args:
             late: Whether the call of this task is being ended because its time is over.
             own: Stands where the server `hub` would.
+            pins: Says which of servers' tools are kept back.
             save: Keeps what a server has been learnt to offer. Must not block.
             swap: Puts a new catalog in place.
         """
@@ -73,6 +80,9 @@ class Fleet:
         self._save = save
         self._swap = swap
         self._own = own
+        self._pins = pins
+        self._looking: dict[str, anyio.Event] = {}
+        """By server that is asked what it has before calls go out: set when that is over."""
         self._revision = 0
         self._catalog = Catalog()
         self._scopes: dict[Upstream, anyio.CancelScope] = {}
@@ -89,6 +99,7 @@ class Fleet:
             self._changed,
             self._keep_line,
             parts,
+            pins.check,
             late,
         )
 
@@ -97,12 +108,41 @@ class Fleet:
         if call.entry is not None and call.entry.server == SERVER:
             return self._own.send(call)
         upstream = self._upstream(call)
+        if upstream.main.hearing.gap and self._waits_for_a_look(call):
+            return self._send_after_a_look(upstream, call)
+        if self._pins.holds:
+            self._pins.check(call)
         to = self._replicas.get(upstream) or upstream if self._replicas else upstream
         return self._send_and_move(to, call) if to.name in self._catalog.moved else to.send(call)
 
     def replicas(self, upstream: Upstream) -> list[Json]:
         """For people: the further links to a server, as they are."""
         return self._replicas[upstream].shown() if upstream in self._replicas else []
+
+    def _waits_for_a_look(self, call: Call) -> bool:
+        """Whether a call is of a tool, which may be another than it was."""
+        return call.kind == "tool" and not call.method.startswith("tasks/")
+
+    async def _send_after_a_look(self, upstream: Upstream, call: Call) -> Result:
+        """Ask a server that nobody heard of for a while what it has, once for all who call; then pass it on.
+
+        Where it does not say, the call goes on all the same: it will fail of itself, and be counted.
+        """
+        looking = self._looking.get(upstream.name)
+        if looking is not None:
+            await looking.wait()
+        elif upstream.main.link is not None and not upstream.breaker.held:
+            self._looking[upstream.name] = looking = anyio.Event()
+            try:
+                with anyio.move_on_after(_LOOK_SECONDS), suppress(UpstreamError):
+                    await upstream.check()
+                    upstream.main.hearing.gap = False
+            finally:
+                del self._looking[upstream.name]
+                looking.set()
+        if self._pins.holds:
+            self._pins.check(call)
+        return await self._send_and_move(self._replicas.get(upstream) or upstream, call)
 
     async def _send_and_move(self, upstream: Upstream | Replicas, call: Call) -> Result:
         result = await upstream.send(call)
@@ -159,6 +199,14 @@ class Fleet:
             return server == SERVER
         return upstream.manifest.check == "arguments"
 
+    def counts(self) -> dict[str, int]:
+        """How many servers are how."""
+        held = {"ready": "degraded", "stopped": "degraded"}
+        return dict(Counter(
+            held.get(each.state, each.state) if each.breaker.held else each.state
+            for each in self.upstreams.values()
+        ))  # fmt: skip
+
     async def apply(
         self, manifests: Mapping[str, ServerManifest], known: Mapping[str, Known], tasks: TaskGroup
     ) -> None:
@@ -178,7 +226,7 @@ class Fleet:
             if name not in upstreams:
                 upstreams[name] = await self._begin(manifest, known.get(name), tasks)
         self.upstreams = dict(sorted(upstreams.items()))
-        self._rebuild()
+        self.rebuild()
 
     async def renew(self, concerns: Callable[[ServerManifest], bool], tasks: TaskGroup) -> list[str]:
         """Replace servers as if their manifests had changed; what they are known to offer stays.
@@ -192,7 +240,7 @@ class Fleet:
             upstream = await self._begin(before.manifest, before.known, tasks)
             self.upstreams = {**self.upstreams, name: upstream}
             tasks.start_soon(self._end, before)
-        self._rebuild()
+        self.rebuild()
         return names
 
     async def _begin(self, manifest: ServerManifest, known: Known | None, tasks: TaskGroup) -> Upstream:
@@ -233,9 +281,18 @@ class Fleet:
         if scope is not None:
             scope.cancel()
 
-    def _rebuild(self) -> None:
+    def rebuild(self) -> None:
+        """Make the catalog anew of what servers offer now."""
         self._revision += 1
-        offers = [self._own.offer, *(upstream.offer for upstream in self.upstreams.values())]
+        offers = [
+            self._own.offer,
+            *(
+                self._pins.over(
+                    each.manifest, each.offer, None if each.known is None else each.known.instructions
+                )
+                for each in self.upstreams.values()
+            ),
+        ]
         self._catalog = Catalog.build(offers, self._revision)
         self._swap(self._catalog)
 
@@ -244,7 +301,7 @@ class Fleet:
             return
         self._save(upstream.manifest, known)
         if self.upstreams.get(upstream.name) is upstream:
-            self._rebuild()
+            self.rebuild()
 
     async def _context(self, manifest: ServerManifest, agent: str | None, fields: dict[str, Any]) -> Context:
         values = await self._secrets.find(manifest.secrets(), self._children)
@@ -264,6 +321,7 @@ class Fleet:
             concurrent_max=manifest.limits.concurrent,
             memory_bytes_max=manifest.limits.memory,
             files_max=manifest.limits.files,
+            processes_max=manifest.limits.processes,
         )
         return replace(context, **fields)
 

@@ -46,10 +46,10 @@ class Freshness:
     async def attend(self, hearing: Hearing, link: Link) -> None:
         """Hear the server on the link, and do as it says, until cancelled."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._keep, link)
+            tasks.start_soon(self._keep, hearing, link)
             await hearing.attend(link)
 
-    async def _keep(self, link: Link) -> None:
+    async def _keep(self, hearing: Hearing, link: Link) -> None:
         """Look again whenever something may have changed, until cancelled."""
         while True:
             await self._some.wait()
@@ -58,6 +58,8 @@ class Freshness:
             try:
                 with anyio.fail_after(self._seconds):
                     await self._learn(link, kinds)
+                if "tool" in kinds:
+                    hearing.gap = False
             except (LinkError, TimeoutError) as error:
                 log.warning(
                     "%s: its lists could not be read again: %s", self._server, error or "no answer in time"

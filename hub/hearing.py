@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from connectors.base import SUBSCRIPTION_ID_KEY, Json, Link, LinkError, RemoteError
 from connectors.jsonrpc import METHOD_NOT_FOUND
 from hub.backoff import retry_wait_seconds
-from hub.env import Env
 from hub.errors import InvalidParams, UpstreamDown
 from hub.learn import CHANGES
 from hub.model import Kind
 from hub.watching import Watching
+
+if TYPE_CHECKING:
+    from hub.surroundings import Surroundings
 
 __all__ = ["PAUSE_SECONDS", "WATCHED_MAX", "Hearing", "can_tell"]
 
@@ -64,7 +66,12 @@ class _Stream:
 
 class Hearing:
     def __init__(
-        self, server: str, env: Env, stale: Callable[[Iterable[Kind]], None], *, asks_for_lists: bool
+        self,
+        server: str,
+        around: Surroundings,
+        stale: Callable[[Iterable[Kind]], None],
+        *,
+        asks_for_lists: bool,
     ) -> None:
         """
         Args:
@@ -72,7 +79,8 @@ class Hearing:
             asks_for_lists: Whether a modern server is asked to tell of them; else another link does.
         """
         self._server = server
-        self._env = env
+        self._env = around.env
+        self._parts = around.parts
         self._stale = stale
         self._asks_for_lists = asks_for_lists
         self._watched: dict[str, set[Watching]] = {}
@@ -82,6 +90,8 @@ class Hearing:
         """The URIs that it does not tell of, and why: not asked for again while somebody watches them."""
         self._streams: list[_Stream] = []
         self._changed = anyio.Event()
+        self.gap = False
+        """Whether its tools may be others by now, as nobody heard of it for a while."""
 
     def __bool__(self) -> bool:
         """Whether anybody watches a resource."""
@@ -123,6 +133,7 @@ class Hearing:
     async def attend(self, link: Link) -> None:
         """Listen on a link for as long as it is up. Never ends it by itself."""
         self._forget()
+        self.gap = False  # It has just been asked.
         try:
             if link.peer.modern:
                 await self._listen(link)
@@ -160,6 +171,7 @@ class Hearing:
         for _ in range(_DEPTH_MAX):
             for watching in [*self._watched.get(above, ())]:
                 watching.tell(uri, params)
+                self._parts.updated(watching.call.session, self._server, uri)
             slash = above.rfind("/")
             if slash <= 0:
                 return
@@ -263,6 +275,8 @@ class Hearing:
     def _fallen(self, stream: _Stream) -> None:
         if stream in self._streams:
             self._streams.remove(stream)
+        if "tools" in stream.lists and not any("tools" in other.lists for other in self._streams):
+            self.gap = True
         stream.uris = stream.lists = frozenset()
 
     # A server of the older era

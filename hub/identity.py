@@ -219,6 +219,20 @@ class Identities:
             )
         return await self.issue(agent.name, Terms(scope, expires_seconds, calls, parent.id))
 
+    def ends(self, id: str) -> float:
+        """When a live token ends, in seconds since 1970; infinite where it does not."""
+        return self._tokens.by_id[id].ends
+
+    async def revoke_child(self, agent: Agent, id: str) -> bool:
+        """End a live token that descends from the one that proved `agent`; whether there was one.
+
+        Raises:
+            StoreError: as `revoke`.
+        """
+        if agent.token is None or not self._tokens.descends(id, agent.token):
+            return False
+        return await self.revoke(id)
+
     async def revoke(self, id: str) -> bool:
         """Whether there was such a live token. It and all that descend from it are dead at once, even if
         the store cannot say so yet.

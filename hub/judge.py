@@ -69,21 +69,23 @@ def judge(
     if method.startswith(_TASKS):
         return Judged(params, ())
     given = _given(method, params)
-    made = given
+    made, ours = given, frozenset[str]()
     if entry.curation is not None and method == "tools/call":
         try:
             made = _curated(entry, given)
         except Unfit as unfit:
             return _refused(params, None, [unfit])
+        # What a manifest fills in, no agent has given: `only` is not about it.
+        ours = frozenset(entry.curation.fixed) | (entry.curation.defaults.keys() - given.keys())
     held = decision.rules
     if any(rule.judges for rule in held):
         completing = _completing(method, params)
         tries: list[_Try] = []
         for rule in held:
-            tries.append(_tried(rule, made, completing))
+            tries.append(_tried(rule, made, completing, ours))
             made = tries[-1].made
         # What was filled in or respelled later may change what an earlier rule says of it.
-        tries = [each if each.made is made else _tried(each.rule, made, completing) for each in tries]
+        tries = [each if each.made is made else _tried(each.rule, made, completing, ours) for each in tries]
         fitting = {id(each.rule) for each in tries if each.unfit is None and each.made is made}
         for level in decision.levels:
             if not any(id(rule) in fitting for rule in level):
@@ -129,14 +131,14 @@ def _curated(entry: Entry, given: Json) -> Json:
     return {**entry.curation.defaults, **given, **entry.curation.fixed}
 
 
-def _passed(rule: Rule, given: Json, completing: str | None) -> Json:
+def _passed(rule: Rule, given: Json, completing: str | None, ours: frozenset[str]) -> Json:
     """Raises `Unfit`."""
     arguments = arguments_of(rule)
     if arguments is None:
         return given
     if completing is not None and (completing in arguments.names or arguments.only):
         raise Unfit(completing, "cannot be completed, because it is restricted")
-    return arguments.passed(given)
+    return arguments.passed(given, ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +150,9 @@ class _Try:
     unfit: Unfit | None
 
 
-def _tried(rule: Rule, given: Json, completing: str | None) -> _Try:
+def _tried(rule: Rule, given: Json, completing: str | None, ours: frozenset[str]) -> _Try:
     try:
-        return _Try(rule, _passed(rule, given, completing), None)
+        return _Try(rule, _passed(rule, given, completing, ours), None)
     except Unfit as unfit:
         return _Try(rule, given, unfit)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import anyio.lowlevel
+import anyio.to_thread
 
 from connectors.base import Json, Link, LinkError, RemoteError
 from connectors.jsonrpc import METHOD_NOT_FOUND
@@ -35,8 +35,8 @@ _LISTS: Final[Mapping[Kind, tuple[str, str, str]]] = {
 
 _PAGES_MAX: Final = 1000
 _ENTRIES_MAX: Final = 100_000
-_AT_ONCE: Final = 100
-"""How many definitions are looked at before others have their turn."""
+_PAGES_AT_ONCE: Final = 16
+"""How many pages are looked at together: there may be many small ones, and a few huge ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +101,19 @@ async def _list(link: Link, method: str, key: str) -> tuple[tuple[Json, ...], in
     ttls: list[int] = []
     cursors: set[str] = set()
     params: Json = {}
-    for _ in range(_PAGES_MAX):
+    fitted = 0
+    for number in range(1, _PAGES_MAX + 1):
         result = await link.request(method, params)
         page = result.get(key)
         if not isinstance(page, list):
             raise LinkError(f"its answer to {method} has no list {key!r}")
-        for number, definition in enumerate(page):
-            if number % _AT_ONCE == _AT_ONCE - 1:
-                await anyio.lowlevel.checkpoint()  # Others go on meanwhile.
-            found.append(_fitting(definition, method))
+        found.extend(page)
         ttls.append(whole_ms(result.get("ttlMs")))
         cursor = result.get("nextCursor")
+        if method == "tools/list" and (cursor is None or number % _PAGES_AT_ONCE == 0):
+            # A server decides how long that takes, so that others go on meanwhile.
+            found[fitted:] = await anyio.to_thread.run_sync(_fitted, found[fitted:])
+            fitted = len(found)
         if cursor is None:
             return tuple(found), min(ttls)
         if not isinstance(cursor, str) or cursor in cursors or len(found) > _ENTRIES_MAX:
@@ -121,10 +123,12 @@ async def _list(link: Link, method: str, key: str) -> tuple[tuple[Json, ...], in
     raise LinkError(f"its answers to {method} have no end: after {len(found)} entries there is always more")
 
 
-def _fitting(definition: Json, method: str) -> Json:
-    """A definition as it came, or, where it is too much, what says so in its place."""
-    if method != "tools/list" or not isinstance(definition, dict):
-        return definition
+def _fitted(found: list[Json]) -> list[Json]:
+    """The definitions as they came; where one is too much, what says so stands in its place."""
+    return [_fitting(each) if isinstance(each, dict) else each for each in found]
+
+
+def _fitting(definition: Json) -> Json:
     why = too_much(definition)
     return definition if why is None else {"name": str(definition.get("name"))[:200], REFUSED: why}
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from connectors.jsonrpc import encode
+from typing import Final
+
+from connectors.jsonrpc import Budget, encode, parse
 from hub.learn import Known
 from hub.manifest import ServerManifest
 from hub.records import value_of
 from hub.store.servers import ServerRow
 
 __all__ = ["known_of", "row_of"]
+
+_BUDGET: Final = Budget(1 << 30, 1 << 30)
 
 
 def known_of(row: ServerRow) -> Known:
@@ -17,7 +21,8 @@ def known_of(row: ServerRow) -> Known:
         value_of(row.info),
         value_of(row.capabilities),
         row.instructions,
-        {kind: tuple(each) for kind, each in value_of(row.definitions).items()},
+        # As it was sent, also where that has numbers which Python would spell otherwise.
+        {kind: tuple(each) for kind, each in parse(row.definitions.encode(), _BUDGET).items()},
     )
 
 

@@ -200,7 +200,8 @@ async def _log_in(
         scopes = (*scopes, "offline_access")  # otherwise the login would have to be repeated soon
     state, verifier = _random(env), _random(env)
     async with listening(state, own.port) as redirect:
-        client = await _client(sites, issuer, own, expand, redirect.url, scopes)
+        document = settings.load(home.settings).client_id
+        client = await _client(sites, issuer, own, expand, redirect.url, scopes, document)
         ask.show(
             oauth.authorization_url(
                 issuer, client, redirect=redirect.url, resource=resource.resource, scopes=scopes, state=state,
@@ -258,10 +259,13 @@ async def _client(
     expand: Callable[[str], str],
     redirect: str,
     scopes: tuple[str, ...],
+    document: str | None,
 ) -> oauth.Client:
     if own.client_id is not None:
         secret = None if own.client_secret is None else expand(own.client_secret)
         return oauth.known_client(issuer, expand(own.client_id), secret)
+    if document is not None and issuer.takes_documents:
+        return oauth.known_client(issuer, document, None)
     if issuer.register is None:
         raise LinkError(
             f"the authorization server {issuer.issuer} registers no clients by itself. Register one there, "

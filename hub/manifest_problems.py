@@ -83,12 +83,7 @@ def _keys_at(model: type[BaseModel], where: Where) -> list[str]:
         fields = [field for each in models for field in _fields(each, part)]
         # A position in a list, or a free key of a mapping, is still the models it holds.
         models = [inner for field in fields for inner in _models_in(field.annotation)] if fields else models
-    return sorted(
-        field.alias or name
-        for each in models
-        for name, field in each.model_fields.items()
-        if not any(type(extra).__name__ == "SkipJsonSchema" for extra in field.metadata)
-    )
+    return sorted(field.alias or name for each in models for name, field in each.model_fields.items())
 
 
 def _fields(model: type[BaseModel], part: str | int) -> Iterator[FieldInfo]:

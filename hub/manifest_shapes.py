@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -21,14 +20,13 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic.json_schema import SkipJsonSchema
 
 from hub import result_settings, route_shape, units
-from hub.moments import DAYS
 from hub.policy_schemas import check
 from hub.quota import Quota
 from hub.quota_shape import Bytes, Calls, Cost, Price, QuotaShape, Rate, Repeat
 from hub.route_shape import Duration
+from hub.when_shape import WhenShape
 
 __all__ = [
     "AgentShape", "Annotations", "IdentifyShape", "Limits", "OverrideShape", "RuleShape", "ServerShape",
@@ -38,8 +36,6 @@ __all__ = [
 _SERVER_NAME: Final = r"^[a-z][a-z0-9-]{0,23}$"
 _AGENT_NAME: Final = r"^[a-z][a-z0-9-]{0,62}$"
 _PATTERN_LENGTH_MAX: Final = 1024
-_HOURS: Final = r"^([01][0-9]|2[0-4]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])$"
-_DAYS_PATTERN: Final = r"^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?$"
 
 
 def _server_name(name: str) -> str:
@@ -92,49 +88,9 @@ def _rule(value: Any) -> Any:
     return {"use": [value]} if isinstance(value, str) else value
 
 
-def _not_yet(value: Any) -> Any:
-    # Read and ignored, it would allow more than its author meant to.
-    raise ValueError(
-        "is not supported yet by this version, and without it more would be allowed than is written here. "
-        "Remove it, or narrow `use` and `never` instead."
-    )
-
-
 def _argument_schema(schema: Any) -> Any:
     check(schema)
     return schema
-
-
-def _days(written: Any) -> Any:
-    names = [written] if isinstance(written, str) else written
-    found: set[int] = set()
-    for name in names if isinstance(names, list | tuple | set | frozenset) else [names]:
-        first, _, last = str(name).lower().partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
-            raise ValueError(f"{str(name)[:40]!r} is no day. Write mon-fri, or a list of {', '.join(DAYS)}.")
-        start, end = DAYS.index(first), DAYS.index(last or first)
-        found.update(day % 7 for day in range(start, end + 1 if end >= start else end + 8))
-    return frozenset(found)
-
-
-def _hours(written: Any) -> Any:
-    found = re.fullmatch(_HOURS[1:-1], written) if isinstance(written, str) else None
-    if found is None:
-        raise ValueError('must be a time from and a time until. Write "09:00-17:30".')
-    start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
-    if start == end or start == 1440:
-        raise ValueError("must not be empty. For whole days leave `hours` out.")
-    return start, end
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(
-            f"{name[:60]!r} is no time zone here. Write one such as Europe/Prague, or UTC."
-        ) from None
-    return name
 
 
 def _text_schema(pattern: str, example: str) -> WithJsonSchema:
@@ -169,7 +125,6 @@ ResultsLimit = Annotated[
         {"anyOf": [{"type": "integer", "minimum": result_settings.TOKENS_LEAST}, {"const": "whole"}]}
     ),
 ]
-Reserved = SkipJsonSchema[Annotated[Any, BeforeValidator(_not_yet)]]
 
 
 class _Shape(BaseModel):
@@ -234,6 +189,11 @@ class Tools(_Shape):
     override: Annotated[dict[Pattern, OverrideShape], AfterValidator(_named_one_by_one)] = Field(
         default_factory=dict
     )
+    changed: Literal["quarantine", "serve"] = "quarantine"
+    """What becomes of a tool that its server defines otherwise than before: kept back until a person has
+    approved it (`hub tools changed`), or served as it is."""
+    new: Literal["serve", "quarantine"] = "serve"
+    """The same of a tool that its server did not have before."""
 
 
 class Limits(_Shape):
@@ -255,6 +215,8 @@ class Limits(_Shape):
     """Memory that its process, and each that it starts, may have of its own (Linux)."""
     files: Annotated[int, Strict(), Field(ge=16, le=1_000_000)] | None = None
     """Files that its process, and each that it starts, may have open (Linux)."""
+    processes: Annotated[int, Strict(), Field(ge=1, le=1_000_000)] | None = None
+    """How many its process and all that it starts may be together, each thread counted (Linux)."""
     rate: Rate | None = None
     """Calls in any second or minute, of all agents together."""
     calls: Calls | None = None
@@ -322,29 +284,6 @@ class TargetShape(_Shape):
     def _says_which(self) -> TargetShape:
         if self.model_fields_set.isdisjoint({"use", "server", "tag", "readOnly"}):
             raise ValueError("does not say what it is about. Add `use`, `server`, `tag` or `readOnly`.")
-        return self
-
-
-class WhenShape(_Shape):
-    """At which times."""
-
-    days: Annotated[frozenset[int], BeforeValidator(_days), _text_schema(_DAYS_PATTERN, "mon-fri")] = (
-        frozenset()
-    )
-    """`mon-fri`, or a list: [mon, wed]. Of hours over midnight, the day on which they begin."""
-    hours: Annotated[tuple[int, int], BeforeValidator(_hours), _text_schema(_HOURS, "09:00-17:30")] | None = (
-        None
-    )
-    """`09:00-17:30`; `22:00-06:00` is over midnight."""
-    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
-    """The time zone of both: `Europe/Prague`."""
-    labels: dict[Text, Text] = Field(default_factory=dict)
-    """Labels that a person gave the session (`hub sessions label`)."""
-
-    @model_validator(mode="after")
-    def _says_when(self) -> WhenShape:
-        if not self.days and self.hours is None and not self.labels:
-            raise ValueError("does not say when. Add `days`, `hours` or `labels`.")
         return self
 
 

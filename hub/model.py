@@ -77,6 +77,8 @@ class Entry:
     """Known to do no more when it is done twice: it only reads, or is idempotent, by the same words."""
     route: Route | None = None
     """What its manifest says of the way of its calls, where it says anything."""
+    held: bool = False
+    """Kept back until a person has looked at its definition: it is in no list, and no call of it goes out."""
 
     @property
     def theirs(self) -> Json:

@@ -24,15 +24,25 @@ def narrowed(entry: Entry, decision: Decision) -> Entry:
     if decision.plain or entry.kind not in ("tool", "prompt"):
         return entry
     definition, hidden = entry.definition, frozenset[str]()
+    filled = frozenset() if entry.curation is None else frozenset(entry.curation.defaults)
     for level in decision.levels:
         if all(rule.judges for rule in level):
-            prompt = entry.kind == "prompt"
-            definition, more = (_prompt if prompt else _tool)(definition, level, hidden)
+            if entry.kind == "prompt":
+                definition, more = _prompt(definition, level, hidden)
+            else:
+                definition, more = _tool(definition, level, hidden, filled)
             hidden |= more
     return entry if definition is entry.definition else replace(entry, definition=definition)
 
 
-def _tool(definition: Json, level: tuple[Rule, ...], hidden: frozenset[str]) -> tuple[Json, frozenset[str]]:
+def _tool(
+    definition: Json, level: tuple[Rule, ...], hidden: frozenset[str], filled: frozenset[str]
+) -> tuple[Json, frozenset[str]]:
+    """
+    Args:
+        hidden: Arguments that are not shown any more.
+        filled: Those that the hub fills in where they are left out.
+    """
     schema: Json = definition["inputSchema"]
     properties = schema.get("properties")
     shown = dict(properties) if isinstance(properties, dict) else {}
@@ -51,7 +61,7 @@ def _tool(definition: Json, level: tuple[Rule, ...], hidden: frozenset[str]) -> 
                 shown[name] = _fitted(shown.get(name), options)
         if free or any("const" in option for option in options):
             required = [each for each in required if each != name]
-        elif name not in required:
+        elif name not in required and name not in filled:
             required = [*required, name]
     made = dict(schema)
     if all(rule.only for rule in level):

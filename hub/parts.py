@@ -1,4 +1,5 @@
-"""Keeps what servers tell while a call runs, and what they were sent where the hub filled something in.
+"""Keeps what servers tell while a call runs and between calls, and what they were sent where the hub filled
+something in.
 
 Beside the way of the call: written in groups a moment later, and lost, if the hub is killed, for the last
 twentieth of a second. A call of which nothing is kept costs 0.3 us, where it can be told anything at all.
@@ -18,7 +19,7 @@ from hub.errors import StoreError
 from hub.model import Call, Json, Notify
 from hub.redact import Redactor
 from hub.store.db import Store
-from hub.store.parts import PartKind, PartRow, insert_parts
+from hub.store.parts import PartKind, PartRow, UpdateRow, insert_parts, insert_updates
 
 __all__ = ["Parts"]
 
@@ -38,6 +39,7 @@ class Parts:
         self._bytes_max = record_bytes_max
         self._redactor = redactor
         self._waiting: list[PartRow] = []
+        self._updates: list[UpdateRow] = []
         self._some = anyio.Event()
 
     def ear(self, call: Call) -> Notify | None:
@@ -65,6 +67,13 @@ class Parts:
             self._waiting.append(PartRow(call, number, int(self._env.now() * 1000), kind, method, params))
             self._some.set()
 
+    def updated(self, session: str, server: str, uri: str) -> None:
+        """Keep that a resource was updated which the session watches."""
+        if len(self._updates) < _WAITING_MAX:
+            at, said = int(self._env.now() * 1000), self._redactor.redact(uri)
+            self._updates.append(UpdateRow(session, at, server, said))
+            self._some.set()
+
     async def run(self) -> None:
         """Write, until cancelled."""
         while True:
@@ -77,14 +86,19 @@ class Parts:
         """Return when all that was kept is committed. Raises `StoreError`."""
         self._some = anyio.Event()
         rows, self._waiting = self._waiting, []
+        updates, self._updates = self._updates, []
         if rows:
             await self._store.write(partial(insert_parts, rows=rows))
+        if updates:
+            await self._store.write(partial(insert_updates, rows=updates))
 
     def settle(self) -> None:
         """Write what was kept, without waiting: at the end."""
         rows, self._waiting = self._waiting, []
         if rows:
             self._store.post(partial(insert_parts, rows=rows))
+        if self._updates:
+            self._store.post(partial(insert_updates, rows=self._updates))
 
 
 class _Ear:

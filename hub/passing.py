@@ -36,17 +36,20 @@ class Passing:
         mirrors: Callable[[str], bool],
         known: Callable[[], Known | None],
         learn: Callable[[Link, frozenset[Kind]], Awaitable[None]],
+        check: Callable[[Call], None],
     ) -> None:
         """
         Args:
             mirrors: Whether the server, of this protocol version, is told arguments again in headers.
             known: What was last learnt from it.
             learn: Reads its lists of these kinds again. Raises `LinkError`.
+            check: Raises `Denied` where a call is, by what was learnt, not to be sent.
         """
         self._env = env
         self._mirrors = mirrors
         self._known = known
         self._learn = learn
+        self._check = check
         self._marks: dict[str, tuple[Any, tuple[Mirrored, ...]]] = {}
         """By tool: the schema that was looked at, and what it marks."""
         self._refreshing = anyio.Lock()
@@ -81,6 +84,7 @@ class Passing:
             again = await self._looked_again(call, params, link, headers)
             if again == headers:
                 raise
+            self._check(call)
         return await link.request(
             call.method,
             params,

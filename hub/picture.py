@@ -15,6 +15,7 @@ from hub.catalog import Catalog
 from hub.failure import Failure
 from hub.manifest import AgentManifest, Manifests, ServerManifest
 from hub.model import KINDS, Entry, Json, Kind
+from hub.narrow import narrowed
 from hub.policy import Grants, Rule, bare, decide
 
 __all__ = ["Picture", "Status"]
@@ -32,6 +33,8 @@ class Status:
     """Whether it failed for want of a person's login."""
     since: str | None = None
     retry_at: str | None = None
+    waits: bool = False
+    """Whether it is tried again only when somebody asks for it."""
     protocol: str | None = None
     """As agreed on last; `None` where it has never been asked what it offers."""
     info: Json | None = None
@@ -42,6 +45,8 @@ class Status:
     """`closed`, `open` or `half-open`; `None` where no hub runs."""
     left_alone: str | None = None
     """Why no calls go to it, and until when."""
+    held: int = 0
+    """How many of its tools are kept back; its instructions count as one."""
     replicas: tuple[Json, ...] = ()
     """The further links to it, as they are."""
 
@@ -83,9 +88,9 @@ class Picture:
         if server not in (None, SERVER):
             self.server_manifest(server)
         return [
-            _brief(entry)
+            _brief(narrowed(entry, decision))
             for entry in self.catalog.entries[kind]
-            if server in (None, entry.server) and decide(grants, entry).allowed
+            if server in (None, entry.server) and (decision := decide(grants, entry)).allowed
         ]
 
     def resources(self, agent: str, server: str | None = None) -> list[Json]:
@@ -93,7 +98,7 @@ class Picture:
         return self.entries("resource", agent, server) + self.entries("template", agent, server)
 
     def entry(self, kind: Kind, name: str, agent: str) -> Json:
-        """One entry with its whole definition.
+        """One entry with its whole definition, as `agent` gets it.
 
         Raises:
             Failure: there is none, or `agent` may not use it (people may know the difference).
@@ -109,7 +114,8 @@ class Picture:
             "own_name": entry.own,
             "grant": entry.grant,
             "reads_only": entry.reads_only,
-            "definition": entry.definition,
+            "quarantined": entry.held,
+            "definition": narrowed(entry, decide(grants, entry)).definition,
         }
 
     def agents(self) -> list[Json]:
@@ -119,12 +125,20 @@ class Picture:
         """Raises `Failure`: there is none."""
         return self._agent(self.agent_manifest(name))
 
-    def can(self, agent: str, name: str, pairs: Sequence[str] = (), at: float = 0.0) -> Json:
+    def can(
+        self,
+        agent: str,
+        name: str,
+        pairs: Sequence[str] = (),
+        at: float = 0.0,
+        labels: Mapping[str, str] | None = None,
+    ) -> Json:
         """Whether `agent` may use what is called `name` (or known to rules so), and which rule says it.
 
         Args:
-            pairs: Arguments as `KEY=VALUE`; none asks about the entry alone.
+            pairs: Arguments as `KEY=VALUE`; none and no labels ask about the entry alone.
             at: The moment of the call, in seconds since 1970, UTC.
+            labels: Of the session that the call belongs to.
 
         Raises:
             Failure: there is no such agent.
@@ -132,21 +146,23 @@ class Picture:
         """
         # Here: lists need neither, and are to be there at once.
         from hub.arguments import read_arguments
-        from hub.explain import explained
+        from hub.explain import explained, quarantined
 
         grants = self.agent_manifest(agent).grants()
         found = [
             entry
             for kind in KINDS
-            for entry in self.catalog.entries[kind]
+            for entry in self.catalog.by_name[kind].values()
             if name in (entry.name, entry.grant, entry.alias)
         ]
         entry = found[0] if found else bare(name)
         arguments = None
-        if pairs:
+        if pairs or labels is not None:
             schema = entry.theirs.get("inputSchema", {}) if entry.kind == "tool" else {}
             arguments, _ = read_arguments(pairs, schema)
-        found_out = explained(grants, entry, arguments, at)
+        found_out = explained(grants, entry, arguments, at, labels)
+        if entry.held and found_out.allowed:
+            found_out = quarantined(found_out, entry)
         return {
             "agent": agent,
             "name": name,
@@ -216,6 +232,8 @@ class Picture:
             f"{kind}s": sum(entry.server == manifest.name for entry in self.catalog.entries[kind])
             for kind in KINDS
         }
+        held = status.held
+        to_look_at = f"{held} quarantined: `hub tools changed {manifest.name}`" if held else None
         return {
             "name": manifest.name,
             "title": manifest.title,
@@ -223,7 +241,8 @@ class Picture:
             "state": status.state,
             **(counts if status.protocol is not None else dict.fromkeys(counts)),
             "protocol": status.protocol,
-            "note": status.doing or status.reason or status.left_alone,
+            "quarantined": held if status.protocol is not None else None,
+            "note": status.doing or _failed(status) or status.left_alone or to_look_at,
             "since": status.since,
             "retry_at": status.retry_at,
             "breaker": status.breaker,
@@ -243,6 +262,15 @@ class Picture:
             "tools": sum(decide(grants, entry).allowed for entry in self.catalog.entries["tool"]),
             "file": str(manifest.file),
         }
+
+
+def _failed(status: Status) -> str | None:
+    """Why it failed, and when it is tried again."""
+    if status.reason is None or status.retry_at is None or status.needs_login:
+        return status.reason
+    when = f"{status.retry_at[11:19]} UTC"
+    when = f"when it is asked for, from {when} on" if status.waits else f"at {when}"
+    return f"{status.reason.removesuffix('.')}. Next try {when}."
 
 
 def _in_words(status: Status, manifest: ServerManifest) -> str:

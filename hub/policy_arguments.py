@@ -50,16 +50,20 @@ class Arguments:
     schemas: Mapping[str, Any]
     validator: jsonschema_rs.Draft202012Validator | None
 
-    def passed(self, given: Json) -> Json:
+    def passed(self, given: Json, ours: frozenset[str] = frozenset()) -> Json:
         """What is to be sent for `given`: the same object where nothing changes.
+
+        Args:
+            ours: Arguments that the hub has filled in: `only` is about those that an agent gives.
 
         Raises:
             Unfit: the rule does not let it through.
         """
         made = given
         if self.only and not given.keys() <= self.names:
-            name = next(name for name in given if name not in self.names)
-            raise Unfit(name, "may not be given")
+            name = next((name for name in given if name not in self.names and name not in ours), None)
+            if name is not None:
+                raise Unfit(name, "may not be given")
         for name in self.schemas:
             if name not in given:
                 if name not in self.constants:

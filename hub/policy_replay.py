@@ -28,7 +28,7 @@ from hub.policy import Decision, Grants, Rule, decide, named
 from hub.remembered import picture
 from hub.result_limits import with_right_to_read
 from hub.store.past import PastCall, past_calls, session_labels
-from hub.store.reading import ServerRow, TokenRow, list_servers, list_tokens, open_read_only
+from hub.store.reading import ServerRow, TokenRow, list_servers, list_tokens
 from hub.store.tokens import NewToken
 from hub.tasks import TASK_METHODS
 from hub.tokens import Tokens
@@ -300,8 +300,7 @@ def opened(home: Home) -> Iterator[Record]:
     if not home.database.exists():
         yield Record(None)
         return
-    leftover.take_up(home)
-    connection = open_read_only(home.database)
+    connection = leftover.opened(home)
     try:
         yield Record(connection, tuple(list_servers(connection)), tuple(list_tokens(connection)))
     finally:

@@ -138,8 +138,9 @@ def _wide(subject: Subject, rule: Rule) -> Iterator[Finding]:
     for pattern in rule.use:
         if set(pattern) == {"*"}:
             if not is_narrowed:
+                # No warning: it is as wide as it looks, and what a new home begins with.
                 yield subject.finding(
-                    "everything", "warning", rule,
+                    "everything", "note", rule,
                     f"{pattern!r} is every tool, resource and prompt of every server, also of those to come.",
                     "Write SERVER__* for each server that is meant, or add `server`, `tag` or `readOnly`.",
                 )  # fmt: skip

@@ -7,22 +7,24 @@ Reads the database itself, whether a hub runs or not.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.base import Json
-from connectors.cassette_file import LISTS, Exchange, Offered, lines
+from connectors.cassette_file import LISTS, Change, Exchange, Offered, lines
 from connectors.jsonrpc import Budget, parse
-from hub.audit_sources import database, new_file
+from hub import leftover
+from hub.audit_sources import new_file
 from hub.failure import Failure
 from hub.home import Home
 from hub.moved import outward
 from hub.records import definitions, moment, server
 from hub.store import lookback, reading
 from hub.store.calls import CallRow
-from hub.store.parts import PartRow, parts_of
+from hub.store.parts import PartRow, parts_of, updates_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,6 +40,10 @@ _KINDS: Final = ("tool", "resource", "template", "prompt")
 _NAMED: Final = ("name", "uri")
 
 
+_Rows = Sequence[tuple[int, reading.ServerRow]]
+"""What was known of a server, each with since when."""
+
+
 class _Unfit(Exception):
     """Why a call cannot be played again as it was."""
 
@@ -51,7 +57,7 @@ def recorded(home: Home, session: str, out: Path, *, skip_cut: bool = False) -> 
     Raises:
         Failure: there is no such session, or nothing of it to be played, or not all of it is kept.
     """
-    with database(home.database) as connection:
+    with leftover.one_moment(home) as connection:
         row = reading.get_session(connection, session)
         if row is None:
             hint = "`hub sessions list` shows those there are."
@@ -60,10 +66,20 @@ def recorded(home: Home, session: str, out: Path, *, skip_cut: bool = False) -> 
         session = row.goes_on or session
         known = {each.name: each for each in reading.list_servers(connection)}
         left_out: Counter[str] = Counter()
-        calls = _Calls(connection, session, known, skip_cut, left_out)
-        played = filter(_is_played, lookback.session_calls(connection, session))
-        used = sorted({str(call.server) for call in played})
-        offered = [_offered(known, name) for name in used]
+        used: dict[str, int] = {}
+        until = row.seen
+        for call in filter(_is_played, lookback.session_calls(connection, session)):
+            used.setdefault(str(call.server), call.started)
+            until = max(until, call.started + (call.duration_us or 0) // 1000)
+        said = {name: reading.known_since(connection, name, used[name]) for name in sorted(used)}
+        offered = [_offered(rows, name) for name, rows in said.items()]
+        updates = [
+            (row.at, Change(row.server, {}, row.uri))
+            for row in updates_of(connection, session)
+            if row.server in used and row.at >= used[row.server]
+        ]
+        changes = sorted([*_changes(said, until), *updates], key=lambda each: each[0])
+        calls = _Calls(connection, session, known, skip_cut, left_out, changes)
         if not offered:
             raise Failure("not_found", "No server has answered in that session: there is nothing to play.")
         about = {"recorded": moment(row.opened), "session": row.id, "agent": row.agent}
@@ -78,13 +94,14 @@ def recorded(home: Home, session: str, out: Path, *, skip_cut: bool = False) -> 
         "file": str(out),
         "servers": [each.server for each in offered],
         "calls": calls.count,
+        "changes": len(changes),
         "left_out": dict(sorted(left_out.items())),
         "redacted": calls.redacted,
     }
 
 
-class _Calls(Iterable[Exchange]):
-    """A session's exchanges; counts what it gives and what it leaves out."""
+class _Calls(Iterable[Exchange | Change]):
+    """A session's exchanges, and changes between them; counts what it gives and what it leaves out."""
 
     def __init__(
         self,
@@ -93,17 +110,22 @@ class _Calls(Iterable[Exchange]):
         known: Mapping[str, reading.ServerRow],
         skip_cut: bool,
         left_out: Counter[str],
+        changes: Sequence[tuple[int, Change]],
     ) -> None:
         self._connection = connection
         self._session = session
         self._skip_cut = skip_cut
         self._left_out = left_out
         self._moved = {name: _moved_back(row) for name, row in known.items()}
+        self._changes = changes
         self.count = 0
         self.redacted = 0
 
-    def __iter__(self) -> Iterator[Exchange]:
+    def __iter__(self) -> Iterator[Exchange | Change]:
+        changes = deque(self._changes)
         for row in lookback.session_calls(self._connection, self._session):
+            while changes and changes[0][0] <= row.started:
+                yield changes.popleft()[1]
             if not _is_played(row):
                 self._left_out[_why_not(row)] += 1
                 continue
@@ -120,6 +142,8 @@ class _Calls(Iterable[Exchange]):
                 continue
             self.count += 1
             yield exchange
+        for _, change in changes:
+            yield change
 
     def _exchange(self, row: CallRow, parts: list[PartRow]) -> Exchange:
         """Raises `_Unfit`."""
@@ -191,19 +215,36 @@ def _own_params(row: CallRow, params: Json) -> Json:
     return {**params, "inputResponses": said}
 
 
-def _offered(known: Mapping[str, reading.ServerRow], name: str) -> Offered:
-    row = known.get(name)
-    if row is None:
+def _offered(rows: _Rows, name: str) -> Offered:
+    """What it offered at first."""
+    if not rows:
         raise Failure("not_found", f"What server {name!r} offers is not known any more.")
-    said, lists = server(row), definitions(row)
+    row = rows[0][1]
+    said = server(row)
     return Offered(
-        name,
-        said["info"] or {},
-        said["capabilities"] or {},
-        row.instructions,
-        {key: lists[kind] for key, kind in zip(LISTS, _KINDS, strict=True)},  # type: ignore[index]
-        row.version,
+        name, said["info"] or {}, said["capabilities"] or {}, row.instructions, _lists(row), row.version
     )
+
+
+def _lists(row: reading.ServerRow) -> dict[str, tuple[Json, ...]]:
+    lists = definitions(row)
+    return {key: lists[kind] for key, kind in zip(LISTS, _KINDS, strict=True)}  # type: ignore[index]
+
+
+def _changes(said: Mapping[str, _Rows], until: int) -> list[tuple[int, Change]]:
+    """When which lists became others.
+
+    Args:
+        until: What happened later is no matter of the session.
+    """
+    found: list[tuple[int, Change]] = []
+    for name, rows in said.items():
+        for (_, before), (since, after) in pairwise(rows):
+            old, new = _lists(before), _lists(after)
+            changed = {key: new[key] for key in LISTS if old[key] != new[key]}
+            if changed and since <= until:
+                found.append((since, Change(name, changed)))
+    return found
 
 
 def _moved_back(row: reading.ServerRow) -> dict[str, str]:

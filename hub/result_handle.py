@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connectors.jsonrpc import Spelt, encode
-from hub.count import COUNTER, tokens, tokens_of_bytes
+from hub.count import COUNTER, pieces, size_in_bytes, tokens, tokens_of_bytes
 from hub.model import Json, Result
 from hub.pointers import joined
 from hub.result_document import Document, Place, Text, is_long, kind_of
@@ -108,7 +108,7 @@ def prepared(result: Result, schema: Json | None) -> Long:
     kept, long = _split(blocks)
     structured = result.get("structuredContent")
     text, outline = _one_text(long, structured)
-    digest = hashlib.sha256(text.encode()).digest() if outline is None else outline.digest
+    digest = _digest(text) if outline is None else outline.digest
     document = Document(
         None if outline is None else outline.root, len(text), lambda start, end: text[start:end]
     )
@@ -120,18 +120,37 @@ def prepared(result: Result, schema: Json | None) -> Long:
     look = shape(document, (), document.root, _SHAPE_BYTES_MAX)
     example, place = _longest(document)
     is_array = kind_of(place) == "array"
-    size_bytes = len(text) if text.isascii() else len(text.encode())
-    return Long(text, size_bytes, outline, digest, tuple(kept), look, example, is_array, stub, is_whole)
+    return Long(
+        text, size_in_bytes(text), outline, digest, tuple(kept), look, example, is_array, stub, is_whole
+    )
 
 
 def _split(blocks: list[Any]) -> tuple[list[Any], list[Any]]:
     """Which blocks stay in the answer, and which are long."""
-    sizes = [0 if type(block) is dict and _is_media(block) else len(encode(block)) for block in blocks]
+    sizes = [_size(block) for block in blocks]
     small = [size <= _BLOCK_BYTES_MAX for size in sizes]
     if sum(size for size, is_small in zip(sizes, small, strict=True) if is_small) > _BLOCKS_BYTES_MAX:
         small = [size == 0 for size in sizes]  # many of them are a long one together
     kept = [block for block, stays in zip(blocks, small, strict=True) if stays]
     return kept, [block for block, stays in zip(blocks, small, strict=True) if not stays]
+
+
+def _size(block: Any) -> int:
+    """In bytes, or something long of what is long: that is not written out for it."""
+    if type(block) is dict:
+        if _is_media(block):
+            return 0
+        text = block.get("text")
+        if type(text) is str and len(text) > _BLOCK_BYTES_MAX:
+            return len(text)
+    return len(encode(block))
+
+
+def _digest(text: str) -> bytes:
+    found = hashlib.sha256()
+    for piece in pieces(text):
+        found.update(piece)
+    return found.digest()
 
 
 def _one_text(long: list[Any], structured: Any) -> tuple[str, Outline | None]:

@@ -54,12 +54,17 @@ class ResultLimits:
         return self._agents.get(agent, self._tokens)
 
     def of(self, call: Call) -> int | None:
-        """How many tokens the result of a call may have; `None`: any number. (0.3 us)"""
+        """How many tokens the result of a call may have; `None`: any number. (0.3 us)
+
+        Of what is no tool, what the agent's manifest says counts alone.
+        """
         entry = call.entry
-        if entry is None or entry.kind != "tool" or entry.server == SERVER:
+        if entry is None or entry.server == SERVER:
             return None
         limit = self._agents.get(call.agent.name, 0)
-        if limit == 0:
+        if entry.kind != "tool":
+            limit = limit or None
+        elif limit == 0:
             key = (entry.server, entry.own)
             limit = self._known.get(key, 0)
             if limit == 0:

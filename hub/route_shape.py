@@ -61,7 +61,7 @@ class BreakerShape(_Shape):
 
     failures: Annotated[int, Strict(), Field(ge=1, le=1000)] = 5
     """Calls in a row that failed, with no answer between."""
-    wait: Duration = 10.0
+    wait: Duration = 1.0
     """Until one call may try it again; doubled each time that it fails too, up to 2 minutes."""
 
     def breaking(self) -> Breaking:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from connectors import connector_class, kinds
-from hub import manifest_shapes, quota_shape
+from hub import manifest_shapes, quota_shape, when_shape
 from hub.home import Home
 from hub.manifest_shapes import AgentShape, ServerShape
 from hub.manifest_write import write_whole
@@ -66,7 +66,7 @@ def _described() -> dict[str, dict[str, str]]:
     Pydantic could collect it (`use_attribute_docstrings`), but would at every start: 16 ms.
     """
     found: dict[str, dict[str, str]] = {}
-    for module in (quota_shape, manifest_shapes):
+    for module in (quota_shape, when_shape, manifest_shapes):
         for each in ast.parse(inspect.getsource(module)).body:
             if isinstance(each, ast.ClassDef):
                 words = found[each.name] = {}

@@ -71,7 +71,7 @@ async def serve(
                 message_bytes_max=settings.message_bytes_max,
             )
             bridges = _Bridges(app, front)
-            agents = Wire(HttpApp(front, settings))
+            agents = Wire(HttpApp(front, settings), is_behind=app.store.crowded)
             host, port = listener.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
             admin = Wire(_Plane(app, url, health), connections_max=_PEOPLE_MAX)

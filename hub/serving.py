@@ -101,6 +101,8 @@ def _run(
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
+    # What a reading of the manifests changes is news, and no warning.
+    logging.getLogger("hub.manifests").setLevel(logging.INFO)
     anyio.run(
         partial(serve, home, settings, announce=announce, attached=attached),
         backend_options={"use_uvloop": sys.platform != "win32"},

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from connectors.jsonrpc import encode
-from hub import lock, records
+from hub import leftover, lock, records
 from hub.audit_chain import bounds_of
-from hub.audit_sources import database, new_file
+from hub.audit_sources import new_file
 from hub.env import Env
 from hub.failure import Failure
 from hub.home import Home
@@ -27,7 +28,9 @@ from hub.store.parts import parts_of
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["KEPT", "exported", "forget", "forget_alone", "shown", "told"]
+__all__ = ["KEPT", "deleted_alone", "exported", "forget", "forget_alone", "shown", "told"]
+
+T = TypeVar("T")
 
 KEPT: Final = (
     "The record keeps that there was the session, and of each of its calls who, which tool, when, how large "
@@ -36,7 +39,15 @@ KEPT: Final = (
 
 
 def shown(connection: sqlite3.Connection, id: str) -> Json:
-    """One session, what it holds, and its last calls. Raises `Failure`: there is none."""
+    """One session, what it holds, and its last calls.
+
+    Args:
+        id: Or its name.
+
+    Raises:
+        Failure: there is none, or several agents have one of that name.
+    """
+    id = _meant(connection, id)
     row = reading.get_session(connection, id)
     last = reading.list_calls(connection, reading.CallFilter(session=id, limit=records.CALLS_SHOWN))
     found = records.session(row, id, last)
@@ -45,10 +56,23 @@ def shown(connection: sqlite3.Connection, id: str) -> Json:
     return {**found, "goes_on": goes_on, "holds": lookback.held(connection, id), "last_calls": calls}
 
 
+def _meant(connection: sqlite3.Connection, id: str) -> str:
+    """The id of what a person calls a session: its id, else its name; those that are open count first."""
+    if reading.get_session(connection, id) is not None:
+        return id
+    named = reading.sessions_named(connection, id)
+    among = [row for row in named if row.closed is None] or named
+    if len(among) > 1:
+        several = ", ".join(f"{row.id} of {row.agent}" for row in among)
+        raise Failure("usage", f"Several sessions are called {id[:60]!r}: {several}.", "Say which by its id.")
+    return among[0].id if among else id
+
+
 def exported(home: Home, id: str, out: Path) -> Json:
     """Write all that a session holds to a file, as JSON Lines. Raises `Failure`, `StoreError`."""
-    with database(home.database) as connection:
+    with leftover.one_moment(home) as connection:
         found = shown(connection, id)
+        id = found["id"]
         try:
             with new_file(out) as file:
                 for line in _lines(connection, id, found):
@@ -106,6 +130,19 @@ def forget_alone(home: Home, id: str, env: Env) -> Json:
     """The same where no hub runs. Raises `Failure`, `HomeError`, `StoreError`."""
     if not home.database.exists():
         records.session(None, id, ())  # says so
+    now = int(env.now() * 1000)
+    return told(id, *deleted_alone(home, partial(forget, id=id, now=now, by=os_user())))
+
+
+def deleted_alone(home: Home, work: Callable[[sqlite3.Connection], T]) -> tuple[T, bool]:
+    """Do `work` in a transaction, where no hub runs.
+
+    Returns:
+        What it returns, and whether nothing of what it deleted is left in the files beside the database.
+
+    Raises:
+        HomeError, StoreError, and what `work` raises.
+    """
     journal = home.database.with_name(home.database.name + ".journal")
     with lock.held(home):
         if journal.exists():
@@ -114,7 +151,7 @@ def forget_alone(home: Home, id: str, env: Env) -> Json:
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                gone = forget(connection, id, int(env.now() * 1000), os_user())
+                found = work(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 connection.execute("ROLLBACK")
@@ -125,7 +162,7 @@ def forget_alone(home: Home, id: str, env: Env) -> Json:
             kept = Journal(journal)
             kept.wipe()
             kept.close()
-        return told(id, gone, forgetting.truncate_log(home.database))
+        return found, forgetting.truncate_log(home.database)
 
 
 def told(id: str, gone: Forgotten, clean: bool) -> Json:

@@ -58,12 +58,22 @@ class Sessions:
         self._started = self._now()
 
     async def open(
-        self, agent: Agent, *, kind: SessionKind, version: str, client: Json, capabilities: Json
+        self,
+        agent: Agent,
+        *,
+        kind: SessionKind,
+        version: str,
+        client: Json,
+        capabilities: Json,
+        left: frozenset[str] = frozenset(),
     ) -> Session:
         """A new session, committed. Raises `StoreError`.
 
         Some clients open a connection for each call. So where the same client has ended its last one not
         long ago, what comes by the new one belongs to the same context.
+
+        Args:
+            left: Sessions that nobody has ended, whose clients have gone all the same.
         """
         session = self._new(agent, kind, version, client, capabilities)
         if kind not in ("legacy", "stdio"):
@@ -71,7 +81,10 @@ class Sessions:
             self._remember(session)
             return session
         since = session.opened - int(self._idle_seconds * 1000)
-        before = await self._store.write(partial(table.insert_after, new=row_of(session), since=since))
+        if left:
+            self.flush()  # it counts when they were last used
+        work = partial(table.insert_after, new=row_of(session), since=since, left=left)
+        before = await self._store.write(work)
         self._remember(session)
         if before is not None:
             self._contexts[session.id] = self._remember(session_of(before))

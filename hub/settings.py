@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from hub import audit_settings, issuer_settings, result_settings, units
 from hub.errors import ManifestError, Problem
@@ -40,6 +41,8 @@ class Settings:
     secrets_command: tuple[str, ...] = ()
     """Prints the value of the secret `{name}`."""
     oauth: issuer_settings.OAuth | None = None
+    client_id: str | None = None
+    """The URL of the hub's client metadata document."""
     retention: audit_settings.Retention = audit_settings.FOR_EVER
     redact: audit_settings.Redaction = audit_settings.NO_OTHERS
     results: result_settings.ResultSettings = result_settings.DEFAULT
@@ -94,6 +97,16 @@ def _secrets(written: Any) -> tuple[str, ...]:
     return tuple(command)
 
 
+def _document(written: Any) -> str | None:
+    """As the specification wants a client's metadata: https, with a path. `none`: there is none."""
+    if written in (None, "none"):
+        return None
+    parts = urlsplit(written) if isinstance(written, str) else urlsplit("")
+    if parts.scheme != "https" or not parts.netloc or parts.path in ("", "/") or parts.fragment:
+        raise ValueError("must be a URL with a path. Write https://hub.example.com/client.json.")
+    return str(written)
+
+
 def _integer(least: int, most: int) -> Callable[[Any], int]:
     def read(written: Any) -> int:
         if not isinstance(written, int) or isinstance(written, bool) or not least <= written <= most:
@@ -130,6 +143,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("approval_use", "10m", "duration", units.seconds, "How long an approved call may be made."),
     Row("secrets", "{}", "command", _secrets, "What prints a secret `{name}`.", "secrets_command"),
     Row("oauth", "none", "issuers", issuer_settings.read, "Whose tokens count besides the hub's own."),
+    Row("client_id", "none", "URL", _document, "Of the document that says who logs in for the hub."),
     Row("retention", "{}", "durations", audit_settings.retention, "How long what is kept, and how much."),
     Row("redact", "{}", "names, patterns", audit_settings.redaction, "Further secrets in what is recorded."),
     Row("results", "25000", "tokens, whole", result_settings.settings, "From when on results are handles."),

@@ -13,6 +13,7 @@ from hub.env import Env
 from hub.learn import Known
 from hub.manifest import ServerManifest
 from hub.mask import Mask
+from hub.model import Call
 from hub.parts import Parts
 
 if TYPE_CHECKING:
@@ -39,5 +40,7 @@ class Surroundings:
     """`(server, line)`: keeps what a process wrote for people."""
     parts: Parts
     """Keeps what happens within calls."""
+    check: Callable[[Call], None]
+    """Called before a call goes to a server that had to be started for it. Raises `Denied`."""
     late: Callable[[], bool]
     """Whether the call of this task is being ended because its time is over."""

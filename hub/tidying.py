@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from hub.errors import StoreError
-from hub.store import approvals, memory, sessions, tokens
+from hub.store import approvals, memory, parts, sessions, tokens
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,6 +59,9 @@ class Tidying:
         kept = self._retention
         if kept.memory is not None:
             await self._delete(memory.delete_old, kept.memory)
+        told = kept.calls if kept.payloads is None else kept.payloads
+        if told is not None:
+            await self._delete(parts.delete_updates, told)
         unused = kept.calls if kept.sessions is None else kept.sessions
         if unused is not None:
             # An hour later at the earliest what is closed now is deleted: nothing is under way in it then.

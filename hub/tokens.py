@@ -122,6 +122,15 @@ class Tokens:
             each = None if each.parent is None else self.by_id.get(each.parent)
         return found
 
+    def descends(self, id: str, above: str) -> bool:
+        """Whether one token is a child of another, or a child's child, and so on."""
+        token = self.by_id.get(id)
+        while token is not None and token.parent is not None:
+            if token.parent == above:
+                return True
+            token = self.by_id.get(token.parent)
+        return False
+
     def next_end(self) -> float:
         """When the next one ends; infinite where none does."""
         return min((token.ends for token in self.by_id.values()), default=math.inf)

@@ -63,7 +63,7 @@ class Upstream:
         self._env = around.env
         self._freshness = Freshness(self.name, self._learn, manifest.limits.connect)
         self.main = self._berth(manifest.era, {}, None, shared=True)
-        self._passing = Passing(self._env, manifest.mirrors, lambda: self.known, self._learn)
+        self._passing = Passing(self._env, manifest.mirrors, lambda: self.known, self._learn, around.check)
         self._own: dict[_Key, tuple[Berth, anyio.CancelScope]] = {}
         self._tasks: TaskGroup | None = None
         self._taken: list[Watching] = []
@@ -201,7 +201,7 @@ class Upstream:
             raise AssertionError("the second attempt returns or raises")
         finally:
             if room is not None:
-                room.leave()
+                room.leave(call.agent.name)
             berth.under_way -= 1
             berth.used = self._env.monotonic()
 
@@ -274,7 +274,7 @@ class Upstream:
 
     def _berth(self, era: Era, capabilities: Json, account: str | None, *, shared: bool) -> Berth:
         limits, connector = self.manifest.limits, self.manifest.connect
-        hearing = Hearing(self.name, self._env, self._freshness.changed, asks_for_lists=shared)
+        hearing = Hearing(self.name, self._around, self._freshness.changed, asks_for_lists=shared)
         idle = limits.idle if connector.lasting else math.inf if shared else _OWN_IDLE_SECONDS
 
         async def context() -> Context:
@@ -313,6 +313,7 @@ class Upstream:
             greet=self._learn_all if shared else nothing,
             attend=partial(self._freshness.attend, hearing) if shared else hearing.attend,
             hearing=hearing,
+            check=self._around.check,
         )
         return berth
 

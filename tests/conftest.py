@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from hypothesis import settings
 
+from hub import cli
+from hub.store.db import Store
+from tests.clocks import Clock
+from tests.commands import Done
 from tests.conformance import Outcome, Selection, Suite, find_suite, run_suite, running_everything
+from tests.house import House, house, in_time
 
 # A machine that is busy with something else must not turn a property red.
 settings.register_profile("hub", deadline=None)
@@ -24,9 +33,49 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """The hub runs on asyncio (uvloop where there is one); trio is not supported."""
-    return "asyncio"
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """The hub runs on asyncio; on uvloop where a module is marked so. Trio is not supported."""
+    return "asyncio", {"use_uvloop": request.node.get_closest_marker("uvloop") is not None}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
+    async with Store.open(tmp_path / "hub.db", clock) as store:
+        yield store
+
+
+@pytest.fixture
+async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    """The hub's server, with a function behind it."""
+    in_time(request)
+    async with house(tmp_path) as it:
+        yield it
+
+
+@pytest.fixture
+async def http(hub: House) -> AsyncIterator[httpx.AsyncClient]:
+    """An agent of that hub."""
+    async with hub.http() as client:
+        yield client
+
+
+@pytest.fixture
+def hub_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`hub ARGUMENTS --home HOME` in this process, which spares its start."""
+    monkeypatch.delenv("HUB_HOME", raising=False)
+
+    def run(home: Path, *arguments: str) -> Done:
+        cut = arguments.index("--") if "--" in arguments else len(arguments)
+        code = cli.run([*arguments[:cut], "--home", str(home), *arguments[cut:]])
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return run
 
 
 class Direct:

@@ -38,6 +38,7 @@ __all__ = [
     "made",
     "plain",
     "remake",
+    "root",
     "tables",
 ]
 
@@ -234,7 +235,12 @@ def commands() -> dict[str, Any]:
             if not each.hidden:
                 yield from within(each, f"{path} {name}".strip())
 
-    return dict(within(typer.main.get_command(cli.application()), ""))
+    return dict(within(root(), ""))
+
+
+def root() -> Any:
+    """`hub` itself, in typer's words."""
+    return typer.main.get_command(cli.application())
 
 
 _SHARED = frozenset({"--home", "--json", "--quiet"})

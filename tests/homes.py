@@ -97,12 +97,13 @@ def write(home: Path, name: str, **manifest: Any) -> None:
 class Running:
     """A started `hub serve`, and what it has said so far."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, **more: str) -> None:
+        """`more`: variables of its environment."""
         self.home = home
         self.process = subprocess.Popen(
             [*COMMAND, "serve", "--home", str(home), *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env=environment(),
+            env=environment(**more),
         )  # fmt: skip
         self._said: list[str] = []
         self._moved = threading.Condition()

@@ -23,8 +23,6 @@ from tests.servers.fault_http import Faulty, Request, discovered, http, result, 
 
 __all__ = ["Authority", "Guarded", "authority", "browse", "guarded"]
 
-SCOPES = ("tea:read", "tea:write")
-
 
 @dataclass
 class Authority:

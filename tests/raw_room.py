@@ -57,7 +57,9 @@ async def raw_room(home: Path) -> AsyncIterator[RawRoom]:
             for name in (f"{era}-http", f"{era}-lists"):
                 at = Dictated(era, name)
                 url = await stack.enter_async_context(at.listening())
-                write(home, name, server=name, connect={"url": url}, era=era, results="whole")
+                # Its lists are other ones each time, and are to be served as they are.
+                more = {"results": "whole", "tools": {"changed": "serve"}}
+                write(home, name, server=name, connect={"url": url}, era=era, **more)
                 if name.endswith("http"):
                     tell, asked = _dictate(at)
                     over_http[era] = at

@@ -28,7 +28,7 @@ from hub.store import approvals, audit, sessions, tokens
 from hub.store.calls import CallFilter, Calls
 from hub.store.db import Store
 from tests.audit_room import SESSION, SIGNER, intent, opened, report_of, result
-from tests.test_store_killed import _run_and_kill
+from tests.store_killed import run_and_kill
 
 pytestmark = pytest.mark.anyio
 
@@ -208,7 +208,7 @@ async def test_events_of_tokens_and_approvals_are_entries(store: Store, path: Pa
 async def test_after_kill_9_the_chain_is_whole_and_holds_all_that_was_acknowledged(path: Path) -> None:
     chance = random.Random(5)
     for _ in range(5):
-        acknowledged = await anyio.to_thread.run_sync(_run_and_kill, path, chance.randrange(1, 1500))
+        acknowledged = await anyio.to_thread.run_sync(run_and_kill, path, chance.randrange(1, 1500))
         assert report_of(path).broken is None, "as it lies there"
         async with Store.open(path, SystemEnv()) as store:
             calls = Calls(store)

@@ -22,11 +22,6 @@ from tests.sources import ROOT
 RESULTS: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results.json").read_text("utf-8"))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.parent.name)
 def test_the_tables_are_what_the_last_full_run_measured(document: Path) -> None:
     text = document.read_text("utf-8")

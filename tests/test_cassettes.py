@@ -7,7 +7,9 @@ import os
 import re
 import select
 import shutil
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -202,12 +204,46 @@ def played(home: Path, tape: Path, **more: Any) -> Path:
     return made
 
 
-def without_network() -> list[str]:
-    """What a program is started behind to have no network at all, where this machine lets us."""
+GUARD = """
+import os, sys
+
+def refuse(event, arguments):
+    # To listen is not to use it, and a Unix socket's address is no tuple.
+    used = event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple)
+    asked = event == "socket.getaddrinfo" and arguments[0] not in (None, "127.0.0.1")
+    if used or asked:
+        os.write(2, f"Traceback: the network was used: {event} {arguments[1:]}\\n".encode())
+        os._exit(97)
+
+sys.addaudithook(refuse)
+"""
+
+
+def without_network(folder: Path) -> list[str]:
+    """What a Python program is started behind to have no network: it ends where it uses any.
+
+    Where this machine lets us, there is none in the kernel either.
+    """
+    (folder / "guard").mkdir(exist_ok=True)
+    (folder / "guard" / "sitecustomize.py").write_text(GUARD)
+    path = os.pathsep.join(filter(None, [str(folder / "guard"), environment().get("PYTHONPATH")]))
+    guarded = ["env", f"PYTHONPATH={path}"]
     before = ["unshare", "--map-root-user", "--net"]
     if shutil.which("unshare") is None or subprocess.run([*before, "true"], capture_output=True).returncode:
-        return []
-    return before
+        return guarded
+    return [*before, *guarded]
+
+
+def test_there_is_no_network_where_a_cassette_is_played(tmp_path: Path) -> None:
+    """Of the tests themselves: who connects there is ended, to loopback as well."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        script = f"import socket; socket.create_connection({address!r}, 5); print('connected')"
+        free = [sys.executable, "-c", script]
+        assert subprocess.run(free, capture_output=True, timeout=SECONDS).stdout == b"connected\n"
+        for before in (without_network(tmp_path), without_network(tmp_path)[-2:]):
+            done = subprocess.run([*before, *free], capture_output=True, timeout=SECONDS)
+            assert (done.returncode, done.stdout) == (97, b"") and b"the network was used" in done.stderr
 
 
 def programs_below(pid: int) -> list[str]:
@@ -231,7 +267,7 @@ def test_a_session_with_three_servers_plays_again_byte_for_byte_without_network_
     assert sum("elicitation/create" in line for lines in heard for line in lines) == 3
     origin = tape.parent / "home"
     home = played(tmp_path / "home", tape)
-    with desk(home, legacy, *without_network()) as it:
+    with desk(home, legacy, *without_network(tmp_path)) as it:
         for (method, params), before in zip(asked(origin), heard, strict=True):
             assert said(it.ask(method, params)) == before, (method, params)
         assert [each for each in programs_below(it.pid) if "mcp" in each or "node" in each] == []

@@ -19,7 +19,7 @@ from connectors.base import LinkError
 from connectors.children import Child, Children
 from connectors.stderr import harmless
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
 PARENT = Path(__file__).parent / "servers" / "parent_of_children.py"
 FAMILY = """
@@ -34,12 +34,6 @@ both_loops = pytest.mark.parametrize(
     [("asyncio", {"use_uvloop": True}), ("asyncio", {"use_uvloop": False})],
     ids=["uvloop", "asyncio"],
 )
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """What the hub runs on."""
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture

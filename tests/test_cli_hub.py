@@ -62,7 +62,7 @@ def test_lists_come_from_the_hub_and_cost_little(home: Path, url: str) -> None:
 def test_servers_say_how_they_are(home: Path, url: str) -> None:
     server = hub(home, "servers", "show", "desk", "--json").json
     assert (server["state"], server["status"], server["server_info"]["name"]) == ("ready", "ready", "desk")
-    assert server["last_words"] == ["desk is up"]
+    assert {*server["last_words"]} == {"desk is up"}, "as often as it was started"
     assert "resources" in server and server["connects_to"].endswith("desk.py")
 
 
@@ -183,6 +183,20 @@ def test_doctor_asks_the_hub(home: Path, url: str) -> None:
     done = hub(home, "doctor", "--json")
     said = next(finding for finding in done.json if finding["check"] == "hub")
     assert said["state"] == "ok" and url in said["message"]
+
+
+def test_status_says_how_the_hub_is_and_how_late_its_event_loop(home: Path, url: str) -> None:
+    said = hub(home, "status", "--json").json
+    assert said["url"] == url and said["trouble"] is None
+    assert sum(said["servers"].values()) == 1
+    assert 0 <= said["loop_lag_ms"]["p50"] <= said["loop_lag_ms"]["p99"] <= said["loop_lag_ms"]["max"]
+    assert "loop_lag_ms" in hub(home, "status").out
+    assert "event loop was late by" in hub(home, "doctor").out
+
+
+def test_status_where_no_hub_runs_is_a_sentence(tmp_path: Path) -> None:
+    done = hub(furnish(tmp_path / "home"), "status")
+    assert (done.code, done.out) == (1, "") and "No hub runs" in done.err and "hub serve" in done.err
 
 
 def test_a_second_hub_for_the_home_is_refused_and_says_why(home: Path, url: str) -> None:

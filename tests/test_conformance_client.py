@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from tests import test_conformance_login
 from tests.conformance import Suite, run_client_scenario, table
+from tests.conformance_scenarios import LOGINS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.conformance]
 
@@ -39,7 +39,7 @@ SCENARIOS = [
 NOT_APPLICABLE = {
     "auth/2025-03-26-oauth-endpoint-fallback": "without metadata nobody says that PKCE is supported",
     "auth/client-credentials-jwt": "of an extension; a client proves itself by a secret",
-    "auth/client-credentials-basic": "of an extension; tests/test_logins.py has it",
+    "auth/client-credentials-basic": "of an extension; tests/test_logins_apart.py has it",
     "auth/dpop": "of an extension",
     "auth/enterprise-managed-authorization": "of an extension",
     "auth/wif-jwt-bearer": "of an extension",
@@ -71,6 +71,6 @@ def test_each_scenario_of_the_suite_runs_or_has_a_reason_not_to(suite: Suite) ->
     clients = listed.partition("Client scenarios")[2].partition("Authorization server scenarios")[0]
     names = re.findall(r"^  - (\S+)", clients, re.MULTILINE)
     run = {scenario for scenario, _, _ in SCENARIOS}
-    run |= {f"auth/{scenario}" for scenario, _, _ in test_conformance_login.SCENARIOS}
+    run |= {f"auth/{scenario}" for scenario, _, _ in LOGINS}
     assert len(names) > 40
     assert [name for name in names if name not in run and not name.startswith(tuple(NOT_APPLICABLE))] == []

@@ -14,9 +14,9 @@ from connectors.jsonrpc import encode
 from hub.brief import Section, brief
 from hub.count import COUNTER, tokens
 from hub.model import Json
+from tests.builtin_room import SHARED, Agent, agents
 from tests.hub_room import room
 from tests.sources import ROOT
-from tests.test_builtin import SHARED, Agent, agents
 
 LINES = some.lists(some.text(alphabet="abc é€😀", min_size=1, max_size=60), max_size=8)
 SECTIONS = some.lists(

@@ -171,6 +171,38 @@ def test_every_program_runs(block: Block, hub: Running) -> None:
     assert done.stdout.splitlines() == ["['time__get_current_time', 'time__convert_time']", "False"]
 
 
+def named(file: Path) -> Iterator[str]:
+    """Each `hub ...` in a sentence or a script; consoles run, and need not be looked at."""
+    text = file.read_text("utf-8")
+    yield from re.findall(
+        r"`(hub [a-z][^`\n]*)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    )
+    for block in blocks(file, "sh"):
+        yield from re.findall(r"^(hub [^#|\n]*)", block.text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_command_that_is_named_is_there_with_its_options(file: Path) -> None:
+    for text in named(file):
+        if text == "hub audit checkpoint":  # what is signed begins so
+            continue
+        command: Any = documents.root()
+        _, *words = text.partition(" -- ")[0].split()
+        while words and hasattr(command, "commands") and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        assert not words or not hasattr(command, "commands"), text
+        known = {
+            "--home",
+            "--json",
+            "--quiet",
+            "-q",
+            *(name for each in command.params for name in each.opts),
+        }
+        assert [
+            word for word in words if word.startswith("-") and word.partition("=")[0] not in known
+        ] == [], text
+
+
 # Files
 
 
@@ -255,11 +287,7 @@ def test_every_key_of_a_manifest_is_documented_with_what_it_is_when_left_out() -
 
 def fields_of(shape: type[BaseModel]) -> list[tuple[str, Any]]:
     """The keys that people may write, and their fields."""
-    return [
-        (field.alias or name, field)
-        for name, field in shape.model_fields.items()
-        if not any(type(extra).__name__ == "SkipJsonSchema" for extra in field.metadata)
-    ]
+    return [(field.alias or name, field) for name, field in shape.model_fields.items()]
 
 
 def keys_of(shape: type[BaseModel]) -> list[str]:

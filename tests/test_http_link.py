@@ -16,15 +16,10 @@ from connectors.http import Http
 from tests.http_room import Room
 from tests.servers.sdk_http import Running, serve
 
-pytestmark = pytest.mark.anyio
+# What depends on the loop is tried on both in `test_http_pool`.
+pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
 ERAS: list[Era] = ["modern", "legacy"]
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """What the hub runs on. What depends on the loop is tried on both in `test_http_pool`."""
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture

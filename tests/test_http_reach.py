@@ -37,11 +37,6 @@ SPELLINGS = (
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
     with anyio.fail_after(10):
         yield Room(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ from hub.store.db import Store
 pytestmark = pytest.mark.anyio
 
 GRANTS = Grants("me.yaml", may=(Rule("may[0]", ("*",), 2),))
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store.open(tmp_path / "hub.db", SystemEnv()) as store:
-        yield store
 
 
 @pytest.fixture

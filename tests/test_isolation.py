@@ -17,15 +17,21 @@ import pytest
 
 from connectors.jsonrpc import encode
 from hub.model import Json
+from tests.builtin_room import LENDS, NAMED, SHARED, Agent, agents
 from tests.hub_room import room
 from tests.servers import long
-from tests.test_builtin import LENDS, SHARED, Agent, agents
-from tests.test_session_names import NAMED
+from tests.sources import ROOT
 
 pytestmark = pytest.mark.anyio
 
 OPERATIONS: Final = int(os.environ.get("HUB_TEST_OPERATIONS", "600"))
-GRANTS: Final[Any] = {"ann": ("hub__*",), "bob": ("hub__*",)}
+GRANTS: Final[Any] = {"ann": ("hub__*", "good__*"), "bob": ("hub__*", "good__*")}
+GOOD: Final[Json] = {
+    "connect": {"command": [sys.executable, str(ROOT / "tests" / "servers" / "worker.py")]},
+    "results": 1000,
+}
+LONG: Final = 5000
+"""Characters of a result that is kept."""
 LENDING: Final[Any] = {"ann": ("hub__*", SHARED, LENDS), "bob": ("hub__*", SHARED, LENDS)}
 WORDS: Final = {"ann": "aubergine", "bob": "blackcurrant"}
 NAMES: Final = ("one", "two", "three")
@@ -35,8 +41,13 @@ KEYS: Final = ("plan", "state", "next")
 class Two:
     """Both agents, what they have been told that names something, and chance."""
 
-    def __init__(self, both: dict[str, Agent], seed: int) -> None:
+    def __init__(self, both: dict[str, Agent], seed: int, legacy: list[str]) -> None:
+        """
+        Args:
+            legacy: Ids of the older era's sessions, of both.
+        """
         self.both = both
+        self._legacy = legacy
         self.chance = random.Random(seed)
         self.seen: list[str] = ["nothing", "x" * 26]
         """Ids of anybody's sessions, calls and results: an agent may have heard of them."""
@@ -55,6 +66,10 @@ class Two:
         tool, arguments = self._operation(WORDS[name], WORDS["bob" if name == "ann" else "ann"])
         if tool == "resource":
             answer = await agent.ask("resources/read", {"uri": f"hub://results/{pick(self.seen)}"})
+        elif tool == "older":
+            answer = await agent.ask_older(pick([*self._legacy, *self.seen]), arguments)
+        elif tool == "echo":
+            answer = await agent.ask("tools/call", {"name": "good__echo", "arguments": arguments})
         else:
             answer = await agent.ask("tools/call", {"name": f"hub__{tool}", "arguments": arguments})
         self._remember(answer)
@@ -87,7 +102,13 @@ class Two:
                 ("context", {"tokens": pick([1, 50, 400, 4000])}),
                 ("context", {"query": theirs[:4]}),
                 ("read", {"id": pick(self.seen)}),
+                ("read", {"id": pick(self.seen), "search": pick([mine[:4], theirs[:4]])}),
                 ("resource", {}),
+                ("older", {"name": "hub__context", "arguments": {}}),
+                ("older", {"name": "good__echo", "arguments": {"text": secret}}),
+                ("echo", {"text": secret}),
+                ("echo", {"text": f"{secret} ".ljust(LONG, "x")}),
+                ("echo", {"text": {"$result": pick(self.seen), "at": ""}}),
             ]
         )
 
@@ -106,8 +127,10 @@ async def test_no_byte_of_an_agent_reaches_another_that_it_shares_nothing_with(
     """Neither what it kept, noted or named as its goal; nor whether there is such a thing."""
     if OPERATIONS < 10_000:
         record_property("shortened", f"{OPERATIONS} operations; HUB_TEST_OPERATIONS=10000 is all of it")
-    async with agents(tmp_path, "ann", "bob", grants=GRANTS, seconds=3600) as (_, ann, bob):
-        two = Two({"ann": ann, "bob": bob}, seed)
+    async with AsyncExitStack() as stack:
+        it = await stack.enter_async_context(room(tmp_path, {"good": GOOD}, agents=GRANTS, seconds=3600))
+        ann, bob = [Agent(it, await stack.enter_async_context(it.http(name))) for name in GRANTS]
+        two = Two({"ann": ann, "bob": bob}, seed, [await each.open_older() for each in (ann, bob)])
         told = {"ann": 0, "bob": 0}
         for _ in range(OPERATIONS // 2):
             name, answer = await two.step()

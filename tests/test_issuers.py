@@ -20,7 +20,6 @@ from connectors.fetch import fetch
 from hub import issuer_settings
 from hub.app import open_app
 from hub.claims import Identified, named_by
-from hub.env import SystemEnv
 from hub.errors import Unauthorized
 from hub.home import Home
 from hub.identity import Identities
@@ -30,6 +29,7 @@ from hub.policy import Grants, Rule
 from hub.settings import Settings
 from hub.store.db import Store
 from hub.validate import validate
+from tests.clocks import Clock
 from tests.homes import write
 from tests.issuer_room import RESOURCE, Issuer, Key, issuer
 
@@ -37,21 +37,6 @@ pytestmark = pytest.mark.anyio
 
 GRANTS = Grants("me.yaml", (Rule("may[0]", ("*",), 2),))
 KEY = Key.make("k1")
-
-
-class Clock(SystemEnv):
-    ahead = 0.0
-
-    def now(self) -> float:
-        return super().now() + self.ahead
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

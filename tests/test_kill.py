@@ -6,10 +6,7 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,30 +20,16 @@ from hub.env import SystemEnv
 from hub.store import reading
 from hub.store.db import Store
 from tests.commands import SECONDS
-from tests.homes import Running, done, eventually, over_http, running, stdio, token, write
+from tests.homes import done, eventually, over_http, running, stdio, token
 from tests.house import INITIALIZE, headers_of, message, modern
-from tests.sources import ROOT
+from tests.ledger_room import STREAMS, furnish, lines, started
+from tests.processes import descendants, gone
 
 pytestmark = pytest.mark.anyio
 
+
 ROUNDS = 15
 AT_ONCE = 8
-LEDGER = [sys.executable, str(ROOT / "tests" / "servers" / "ledger.py")]
-STREAMS = {"accept": "application/json, text/event-stream"}
-
-
-def furnish(folder: Path, *flags: str) -> Path:
-    """A home with the server `ledger`, whose word on what only reads is trusted."""
-    home = folder / "home"
-    write(
-        home,
-        "ledger",
-        server="ledger",
-        trust="annotations",
-        connect={"command": [*LEDGER, str(folder), *flags]},
-    )
-    write(home, "me", agent="me", may=["*"])
-    return home
 
 
 class Load:
@@ -84,39 +67,8 @@ class Load:
                     self.enough.set()
 
 
-def lines(file: Path) -> list[str]:
-    return file.read_text().split() if file.exists() else []
-
-
 def written(file: Path, line: str) -> bool:
     return line in lines(file)
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """The processes below `pid`, each with the moment it started: a number may be used anew."""
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,lstart="], capture_output=True, text=True, check=True, timeout=SECONDS
-    )
-    parents: dict[int, tuple[int, str]] = {}
-    for line in listed.stdout.splitlines():
-        own, parent, started = line.split(None, 2)
-        parents[int(own)] = (int(parent), started.strip())
-    found: dict[int, str] = {}
-    more = {pid}
-    while more:
-        more = {own for own, (parent, _) in parents.items() if parent in more}
-        found.update({own: parents[own][1] for own in more})
-    return found
-
-
-def gone(processes: dict[int, str]) -> bool:
-    """Whether none of them runs any longer."""
-    named = ",".join(str(pid) for pid in processes) or "0"
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,stat=,lstart=", "-p", named], capture_output=True, text=True, timeout=SECONDS
-    )
-    rows = (line.split(None, 2) for line in listed.stdout.splitlines())
-    return not any(state[0] != "Z" and began.strip() == processes[int(pid)] for pid, state, began in rows)
 
 
 def rows_of(home: Path) -> dict[str, tuple[str, str]]:
@@ -188,16 +140,6 @@ async def taken_up(home: Path) -> None:
     """Let the store take up what a hub that was killed had not yet written."""
     async with Store.open(home / ".hub" / "hub.db", SystemEnv()):
         pass
-
-
-@contextmanager
-def started(home: Path) -> Iterator[Running]:
-    """A hub that is killed in the end, if nobody has done it before."""
-    hub = Running(home, "--port", "0")
-    try:
-        yield hub
-    finally:
-        hub.end(signal.SIGKILL)
 
 
 def lost(home: Path, acknowledged: dict[str, str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tests.layers import (
     json_text_is_read_and_written_at_the_edges_only,
     no_middleware_knows_another_or_what_is_around_it,
     no_module_holds_mutable_state,
+    no_test_module_leans_on_another,
     nothing_imports_the_command_line,
     nothing_works_at_import,
     only_the_app_knows_the_whole,
@@ -92,6 +93,7 @@ BROKEN: tuple[tuple[Rule, str, str], ...] = (
     (nothing_works_at_import, "hub.a", "for x in (1, 2):\n    y = x"),
     (a_file_is_small_enough_to_read, "hub.a", "x = 1\n" * 401),
     (a_module_says_what_it_is, "hub.a", "x = 1"),
+    (no_test_module_leans_on_another, "tests.test_a", "from tests.test_b import furnish"),
 )  # fmt: skip
 
 

@@ -1,11 +1,9 @@
-"""How much an agent may use: never more, whatever comes at once, and told in words that it can act on."""
+"""How much an agent may use: never more, whatever comes at once, over restarts and kills."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,121 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.base import RemoteError
-from hub import chain, manifest
 from hub.allowances import window
-from hub.catalog import Catalog
-from hub.env import SystemEnv
-from hub.errors import OverLimit, Repeated, StoreError
-from hub.meters import Meters
-from hub.middleware.limit import Limit
-from hub.model import Agent, Call, Entry, Handler, Json, Result
+from hub.errors import OverLimit, StoreError
+from hub.model import Call, Result
 from hub.policy import Grants, Rule
 from hub.quota import MONTH, Quota
-from hub.store.db import Store
+from tests.clocks import NOON, SetEnv
+from tests.limit_desk import ANY, DAY, HOUR, TOOL, Desk, desk, done, limited, ruled
 
 pytestmark = pytest.mark.anyio
-
-HOUR, DAY = 3600.0, 86_400.0
-NOON = 1_800_014_400.0
-"""2027-01-15 12:00:00 UTC, a Friday."""
-TOOL = Entry("tool", "box", "echo", "box__echo", "box__echo", {}, cost=0.1)
-ANY = Rule("may[0]", ("*",), 3)
-
-
-@dataclass
-class SetEnv(SystemEnv):
-    """The real world, but for its clocks: a test sets them."""
-
-    seconds: float = field(default=NOON)
-
-    def now(self) -> float:
-        return self.seconds
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
-async def done(call: Call) -> Result:
-    await anyio.lowlevel.checkpoint()
-    return {"content": []}
-
-
-@dataclass
-class Desk:
-    """The middleware alone, over a real store."""
-
-    env: SetEnv
-    store: Store
-    meters: Meters
-    limit: Limit
-    server: Handler = done
-
-    async def use(
-        self, grants: Grants, *rules: Rule, agent: str = "me", session: str = "s1",
-        method: str = "tools/call", entry: Entry = TOOL, **arguments: Any,
-    ) -> Result:  # fmt: skip
-        params = {"name": entry.name, "arguments": arguments}
-        call = Call(
-            "id", Agent(agent, grants), session, method, "tool", entry.name, entry, params, rules=rules
-        )
-        return await chain.build([self.limit], self.server)(call)
-
-    async def uses(self, count: int, grants: Grants, *rules: Rule, **more: Any) -> int:
-        """How many of `count` calls, one after another, are let through."""
-        passed = 0
-        for _ in range(count):
-            try:
-                await self.use(grants, *rules, **more)
-                passed += 1
-            except OverLimit:
-                pass
-        return passed
-
-    async def at_once(self, count: int, grants: Grants, *rules: Rule, **more: Any) -> int:
-        """How many of `count` calls that come together are let through."""
-        passed = 0
-
-        async def one() -> None:
-            nonlocal passed
-            through = await self.uses(1, grants, *rules, **more)
-            passed += through
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(count):
-                tasks.start_soon(one)
-        return passed
-
-    async def refused(self, grants: Grants, *rules: Rule, **more: Any) -> OverLimit:
-        with pytest.raises(OverLimit) as refusal:
-            await self.use(grants, *rules, **more)
-        return refusal.value
-
-
-@asynccontextmanager
-async def desk(folder: Path, env: SetEnv, *, orderly: bool = True) -> AsyncIterator[Desk]:
-    """Until it ends, in order or as if it were killed: then nothing more is written."""
-    with anyio.fail_after(15):
-        async with Store.open(folder / "hub.db", env) as store:
-            meters = Meters(store, env)
-            await meters.load()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(meters.run)
-                yield Desk(env, store, meters, Limit(meters, env))
-                tasks.cancel_scope.cancel()
-            if orderly:
-                meters.settle()
-
-
-def limited(**quota: Any) -> Grants:
-    return Grants("me.yaml", (ANY,), limits=Quota(**quota))
-
-
-def ruled(**quota: Any) -> tuple[Grants, Rule]:
-    rule = replace(ANY, limits=Quota(**quota))
-    return Grants("me.yaml", (rule,)), rule
-
-
-# Counts
 
 
 @pytest.mark.parametrize("most", [1, 7, 150])
@@ -354,120 +246,6 @@ async def test_a_call_that_fails_or_is_cancelled_is_under_way_no_longer(tmp_path
         assert await it.uses(3, grants) == 3
 
 
-# Words
-
-
-async def test_a_refusal_says_what_and_how_much_and_when_again(tmp_path: Path) -> None:
-    async with desk(tmp_path, SetEnv()) as it:
-        grants, rule = ruled(calls=(2, DAY))
-        await it.uses(2, grants, rule)
-        refusal = await it.refused(grants, rule)
-        assert str(refusal) == (
-            "Under the rule that allows this call, you may make 2 calls a day and have made 2. "
-            "Call again in 43200 s, at 2027-01-16T00:00:00Z. Nothing was sent."
-        )
-        assert (refusal.rule, refusal.reason, refusal.retry_seconds) == ("may[0]", "limit", 43_200.0)
-        assert refusal.told == {
-            "limit": "calls", "used": 2, "most": 2, "per": "day", "again_at": "2027-01-16T00:00:00Z",
-        }  # fmt: skip
-
-
-async def test_the_longest_wait_is_told(tmp_path: Path) -> None:
-    async with desk(tmp_path, SetEnv()) as it:
-        grants = limited(rate=(1, 1.0), calls=(1, HOUR))
-        await it.use(grants)
-        assert "1 calls an hour" in str(await it.refused(grants))
-
-
-async def test_four_fifths_are_told_with_the_result(tmp_path: Path) -> None:
-    async with desk(tmp_path, SetEnv()) as it:
-
-        async def with_meta(call: Call) -> Result:
-            return {"content": [], "_meta": {"vendor/key": 1}}
-
-        it.server = with_meta
-        found = [await it.use(limited(calls=(10, DAY))) for _ in range(10)]
-        assert [("hub/limits" in result["_meta"]) for result in found] == [False] * 7 + [True] * 3
-        assert found[7]["_meta"] == {
-            "vendor/key": 1,
-            "hub/limits": [
-                {"limit": "calls", "used": 8, "most": 10, "per": "day", "again_at": "2027-01-16T00:00:00Z"}
-            ],
-        }
-
-
-async def test_of_a_servers_limit_an_agent_is_told_only_that_it_is_busy(tmp_path: Path) -> None:
-    async with desk(tmp_path, SetEnv()) as it:
-        it.limit.replace({"box": Quota(calls=(5, DAY)), "other": None})
-        found = [await it.use(Grants("a.yaml"), agent=f"a{number}") for number in range(5)]
-        assert all("_meta" not in result for result in found)
-        refusal = await it.refused(Grants("b.yaml"), agent="b")
-        assert str(refusal) == "Server 'box' is busy. Call again in 43200 s. Nothing was sent."
-        assert (refusal.told, refusal.rule) == ({"limit": "busy"}, None)
-        assert await it.uses(1, Grants("b.yaml"), entry=replace(TOOL, server="other")) == 1
-
-
-# Repetition
-
-
-async def test_the_same_call_with_the_same_result_stops_before_it_is_sent_again(tmp_path: Path) -> None:
-    sent: list[Json] = []
-    env = SetEnv()
-
-    async def same(call: Call) -> Result:
-        sent.append(call.params["arguments"])
-        return {"content": [{"type": "text", "text": "not found"}], "_meta": {"at": len(sent)}}
-
-    async with desk(tmp_path, env) as it:
-        it.server = same
-        rule = replace(ANY, repeat=3)
-        grants = Grants("me.yaml", (rule,))
-        # The same whatever the order of its keys.
-        await it.use(grants, rule, a=1, b=2)
-        await it.use(grants, rule, b=2, a=1)
-        await it.use(grants, rule, a=1, b=2)
-        refusal = await it.refused(grants, rule, a=1, b=2)
-        assert isinstance(refusal, Repeated) and refusal.rule == "may[0]"
-        assert str(refusal).startswith(
-            "You have made this very call 3 times in a row and got the same result each time."
-        )
-        assert len(sent) == 3
-        # In another session, with other arguments, or after those, it goes on.
-        await it.use(grants, rule, session="s2", a=1, b=2)
-        await it.use(grants, rule, a=2)
-        await it.use(grants, rule, a=1, b=2)
-        assert len(sent) == 6
-        # And after the pause that it is told.
-        await it.uses(2, grants, rule, a=1, b=2)
-        env.seconds += (await it.refused(grants, rule, a=1, b=2)).retry_seconds
-        assert await it.uses(9, grants, rule, a=1, b=2) == 3
-
-
-async def test_another_result_begins_the_row_anew(tmp_path: Path) -> None:
-    answers = iter("aabbccc")
-
-    async def changing(call: Call) -> Result:
-        return {"content": [{"type": "text", "text": next(answers)}]}
-
-    async with desk(tmp_path, SetEnv()) as it:
-        it.server = changing
-        rule = replace(ANY, repeat=3)
-        assert await it.uses(9, Grants("me.yaml", (rule,)), rule) == 7
-
-
-async def test_the_same_error_is_the_same_result(tmp_path: Path) -> None:
-    async def fails(call: Call) -> Result:
-        raise RemoteError(-31000, "no")
-
-    async with desk(tmp_path, SetEnv()) as it:
-        it.server = fails
-        rule = replace(ANY, repeat=2)
-        for _ in range(2):
-            with pytest.raises(RemoteError):
-                await it.use(Grants("me.yaml", (rule,)), rule)
-        assert isinstance(await it.refused(Grants("me.yaml", (rule,)), rule), Repeated)
-
-
 # Never more than N
 
 
@@ -551,61 +329,3 @@ def test_never_more_than_allowed_however_calls_interleave(
     for moment in passed:
         # A little less than a second: these are sums of floats.
         assert sum(moment - 0.999 < other <= moment for other in passed) <= rate
-
-
-# As a person writes them
-
-
-def test_a_manifest_says_each_limit_with_its_period() -> None:
-    text = """agent: me
-may:
-  - {use: "a__*", limits: {calls: 5/h, concurrent: 1}, repeat: 3}
-limits: {rate: 100 / minute, calls: 2/week, bytes: 3MiB/day, cost: 0.50/month}
-"""
-    found = manifest.load_text(Path("me.yaml"), text)
-    assert found.problems == ()
-    grants = found.agents["me"].grants()
-    assert grants.limits == Quota((100, 60.0), (2, 7 * DAY), (3 * 2**20, DAY), (0.5, MONTH))
-    assert (grants.may[0].limits, grants.may[0].repeat) == (Quota(calls=(5, HOUR), concurrent=1), 3)
-
-
-@pytest.mark.parametrize(
-    ("written", "said"),
-    [
-        ("rate: 20/day", "counts in a second or a minute. For a longer time write `calls: 20/day`."),
-        ("rate: 20000/s", "must be at most 10000."),
-        ("calls: 5", "must be a number and a period. Write it as 1000/day."),
-        ("calls: 5/fortnight", "'fortnight' is not a period. Write second, minute, hour, day, week or month"),
-        ("calls: 0/day", "must be from 1 to 1000000000000."),
-        ("calls: 1.5/day", "must count calls, in whole numbers without a unit."),
-        ("bytes: 10/day", "has no unit. Write B, kB, MB, GB, KiB, MiB or GiB: 10MB/day."),
-        ("bytes: 10MB/s", "counts in an hour, a day, a week or a month (UTC). Write `bytes: 10MB/hour`"),
-        ("cost: 5EUR/day", "has no unit: it counts in that of `cost` in the servers' manifests."),
-        ("cost: 0/day", "must be from 0.000001 to 1000000000."),
-        ("concurrent: 0", "must be greater than or equal to 1"),
-        ("call: 5/day", "is not known here. Did you mean 'calls'?"),
-    ],
-)
-@pytest.mark.parametrize("where", ["agent", "rule"])
-def test_what_cannot_be_a_limit_is_refused_with_line_and_fix(written: str, said: str, where: str) -> None:
-    limits = f"limits: {{{written}}}"
-    text = f"agent: me\n{limits}" if where == "agent" else f'agent: me\nmay:\n  - use: "*"\n    {limits}'
-    found = manifest.load_text(Path("me.yaml"), text)
-    (problem,) = found.problems
-    assert not found.agents
-    assert problem.line == (2 if where == "agent" else 4)
-    assert problem.key == f"{'' if where == 'agent' else 'may[0].'}limits.{written.split(':')[0]}"
-    assert problem.message.startswith(said)
-
-
-def test_a_server_has_limits_of_its_own_and_tools_have_prices() -> None:
-    text = """server: box
-connect: {command: [box]}
-limits: {call: 5s, rate: 5/s, calls: 10/hour}
-tools: {override: {"*": {cost: 1}, "echo": {cost: 0.25}}}
-"""
-    box = manifest.load_text(Path("box.yaml"), text).servers["box"]
-    assert box.limits.quota() == Quota(rate=(5, 1.0), calls=(10, HOUR))
-    tools = tuple({"name": name, "inputSchema": {"type": "object"}} for name in ("echo", "other"))
-    catalog = Catalog.build([box.offer(None, {}, {"tool": tools})], 1)
-    assert [entry.cost for entry in catalog.entries["tool"]] == [0.25, 1.0]

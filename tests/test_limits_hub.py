@@ -176,7 +176,7 @@ async def test_a_refusal_is_recorded_with_its_rule(tmp_path: Path) -> None:
             await agent.at_once(2)
         rows = [row._asdict() for row in await it.app.store.read(_calls)]
         assert sorted((row["state"], row["reason"], row["rule"]) for row in rows) == [
-            ("done", None, None), ("refused", "limit", "may[0]"),
+            ("done", None, "may[0]"), ("refused", "limit", "may[0]"),
         ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import re
 import socket
 import stat
 import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ import anyio
 import anyio.to_thread
 import httpx
 import pytest
-from anyio.abc import Process, TaskGroup
+from anyio.abc import Process
 
 from hub.env import SystemEnv
 from hub.failure import Failure
 from hub.home import Home
 from hub.login import Ask, log_in, log_out
-from hub.logins import Login
 from hub.secrets_file import SecretFile, logins_file
 from tests.commands import COMMAND, Done, environment, serving
 from tests.commands import hub as run_hub
+from tests.login_room import furnish, kept, logged_in, started
 from tests.oauth_room import Authority, Guarded, authority, browse, guarded
 from tests.sources import ROOT
 
@@ -34,46 +34,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def them() -> AsyncIterator[tuple[Authority, Guarded]]:
     with anyio.fail_after(20):
         async with authority() as by, guarded(by) as server:
             yield by, server
-
-
-def furnish(home: Path, server: Guarded, **more: Any) -> Home:
-    (home / "manifests").mkdir(exist_ok=True)
-    connect = {"url": server.url, **more}
-    (home / "manifests" / "tea.yaml").write_text(json.dumps({"server": "tea", "connect": connect}))
-    (home / "manifests" / "me.yaml").write_text('agent: me\nmay: ["*"]\n')
-    return Home.at(home)
-
-
-def kept(home: Home, key: str = "tea") -> Login:
-    text = logins_file(home, SystemEnv()).get(key)
-    assert text is not None
-    return Login.read(text)
-
-
-def started(tasks: TaskGroup, browser: Callable[[str], Coroutine[Any, Any, Any]]) -> Callable[[str], None]:
-    """What takes an address to a browser, and goes on."""
-
-    def show(url: str) -> None:
-        tasks.start_soon(browser, url)
-
-    return show
-
-
-async def logged_in(home: Home, agent: str | None = None, **more: Any) -> dict[str, Any]:
-    """Log in as a person would, with a browser."""
-    async with anyio.create_task_group() as tasks:
-        ask = Ask(started(tasks, browse), seconds=5)
-        return await log_in(home, "tea", agent, ask, SystemEnv(), **more)
-    raise AssertionError
 
 
 async def refused(home: Home, **more: Any) -> str:
@@ -276,6 +240,22 @@ async def test_a_registered_client_with_a_secret_proves_itself_to_its_own_author
         server.metadata_changes = {"authorization_servers": [evil.url]}
         await logged_in(home)
         assert evil.server.requests == []
+
+
+async def test_where_documents_are_taken_the_hub_is_known_by_its_own_and_registers_elsewhere(
+    tmp_path: Path, them: tuple[Authority, Guarded]
+) -> None:
+    """Specification 2026-07-28, basic/authorization: a metadata document comes before registration."""
+    by, server = them
+    document = "https://hub.example.com/client.json"
+    by.client(document)
+    home = furnish(tmp_path, server)
+    home.settings.write_text(f"client_id: {document}\n")
+    await logged_in(home)
+    assert kept(home).client_id != document
+    by.changes = {"client_id_metadata_document_supported": True}
+    await logged_in(home)
+    assert (kept(home).client_id, kept(home).proof) == (document, "none")
 
 
 async def test_scopes_are_asked_for_as_the_command_the_manifest_or_the_server_says(

@@ -153,9 +153,10 @@ def test_a_session_is_deleted_where_no_hub_runs_and_its_export_has_all_of_it_bef
     journal.append((*late, *Outcome("done")))
     journal.close()
     session_files.exported(at, session, tmp_path / "all")
-    head, call = [json.loads(line) for line in (tmp_path / "all").read_text().splitlines()]
+    head, call, last = [json.loads(line) for line in (tmp_path / "all").read_text().splitlines()]
     assert head["session"]["id"] == session
     assert call["call"]["params"]["arguments"] == {"text": WORD}
+    assert last["call"]["id"] == "late00"
     assert oct((tmp_path / "all").stat().st_mode & 0o777) == "0o600"
     said = hub(home, "sessions", "delete", session)
     assert said.err.startswith("Deleted: 2 calls. The record keeps that there was the session")

@@ -17,7 +17,7 @@ from hub.home import Home
 from hub.manifest_write import remove_agent, remove_server, write_agent, write_server
 from hub.schema import manifest_schema, write_schema
 from tests.manifests import ROOT, TEA, WHOLE
-from tests.test_manifest_mistakes import BAD
+from tests.mistakes import BAD
 
 
 def test_the_schema_agrees_with_the_loader(tmp_path: Path) -> None:

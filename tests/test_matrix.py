@@ -1,15 +1,14 @@
 """Every feature in every crossing: agents of both eras, over HTTP and pipes, at servers of both eras.
 
-Each cell is a test with a real server and a real client, through one real `hub serve`. What a server of a
-generation does not have is said in `LACKS`.
+Each cell is a test with a real server and a real client, through one real `hub serve`. What the first
+generation of the SDK has no way to do is tried at `OURS` only.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 from mcp import MCPError
-from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp_types import (
     AudioContent,
     BlobResourceContents,
@@ -32,8 +30,10 @@ from mcp_types import (
 
 from tests.homes import done
 from tests.matrix import AGENTS, NEW, SERVERS, Agent, Matrix, matrix, said, uri
+from tests.matrix_changes import CHANGES, hearing, listed, older, until_listed
 
 pytestmark = pytest.mark.anyio
+
 
 SECONDS = 15
 
@@ -68,14 +68,6 @@ async def agent(place: Matrix, who: str) -> Agent:
 async def call(agent: Agent, server: str, tool: str, arguments: Any = None, **more: Any) -> Any:
     with anyio.fail_after(SECONDS):
         return await agent.client.call_tool(f"{server}__{tool}", arguments or {}, **more)
-
-
-@contextmanager
-def older() -> Iterator[None]:
-    """What the newest revision has no more, the SDK warns of; the older era still has it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MCPDeprecationWarning)
-        yield
 
 
 @each_server
@@ -276,13 +268,6 @@ async def test_an_agent_is_not_asked_what_it_cannot_answer(place: Matrix, era: s
             assert result.is_error
 
 
-CHANGES = {
-    "tool": ("test_trigger_tool_change", "test_dynamic_tool"),
-    "prompt": ("test_trigger_prompt_change", "test_dynamic_prompt"),
-    "resource": ("test_trigger_resource_change", "test://dynamic-resource"),
-}
-
-
 @each_server
 async def test_changed_lists_are_told_to_every_agent_and_listed(place: Matrix, server: str) -> None:
     """All agents and kinds in one test for each server: a server's lists are read at most once a second."""
@@ -321,66 +306,6 @@ async def test_what_changes_in_a_sessions_own_process_is_not_listed(place: Matri
     await anyio.to_thread.run_sync(done, place.home, "servers", "check", server)
     assert f"{server}__{CHANGES['tool'][1]}" not in await listed(agent, "tool")
     await call(agent, server, CHANGES["tool"][0])
-
-
-async def until_listed(agent: Agent, server: str, kind: str, present: bool) -> None:
-    """Return once the agent was told that its list changed, and the list shows it."""
-    own = CHANGES[kind][1]
-    # A URI is told apart by its server's name only while two servers offer it.
-    names = {own, uri(server, own)} if kind == "resource" else {f"{server}__{own}"}
-    least = 1
-    while True:
-        try:
-            await agent.until(partial(is_told, agent, kind, least))
-        except TimeoutError:
-            raise AssertionError(f"{agent.name} was not told of {names}, but of {agent.told}") from None
-        least += 1
-        if bool(names & await listed(agent, kind)) is present:
-            return
-
-
-def is_told(agent: Agent, kind: str, least: int) -> bool:
-    """Whether it was told so often that a list changed: the two eras' types are named alike."""
-    types = [type(told).__name__.lower() for told in agent.told]
-    return sum(type.startswith(kind) and "listchanged" in type for type in types) >= least
-
-
-async def listed(agent: Agent, kind: str) -> set[str]:
-    if kind == "tool":
-        return {tool.name for tool in (await agent.client.list_tools(cache_mode="refresh")).tools}
-    if kind == "prompt":
-        return {prompt.name for prompt in (await agent.client.list_prompts(cache_mode="refresh")).prompts}
-    return {it.uri for it in (await agent.client.list_resources(cache_mode="refresh")).resources}
-
-
-@asynccontextmanager
-async def hearing(agent: Agent, *uris: str, lists: bool = False) -> AsyncIterator[None]:
-    """The agent is told of changes: a modern one asks for a stream of them, an older one is told anyway."""
-    if not agent.modern:
-        with older():
-            for name in uris:
-                await agent.client.subscribe_resource(name)
-            yield
-            for name in uris:
-                await agent.client.unsubscribe_resource(name)
-        return
-    async with (
-        agent.client.listen(
-            tools_list_changed=lists,
-            prompts_list_changed=lists,
-            resources_list_changed=lists,
-            resource_subscriptions=uris,
-        ) as stream,
-        anyio.create_task_group() as tasks,
-    ):
-
-        async def listen() -> None:
-            async for event in stream:
-                agent.hear(agent.told, event)
-
-        tasks.start_soon(listen)
-        yield
-        tasks.cancel_scope.cancel()
 
 
 @each_of_ours

@@ -21,19 +21,21 @@ from hub.middleware.once import KEY, REPEATED, Once
 from hub.middleware.record import Record
 from hub.model import Agent, Call, Json, Middleware, Result
 from hub.policy import Grants, Rule
+from hub.seal import Seal
 from hub.sessions import Sessions
 from hub.store.calls import Calls
 from hub.store.db import Store
 from tests.commands import SECONDS
 from tests.homes import token
 from tests.house import CLIENT, INITIALIZE, headers_of, message, modern
-from tests.test_kill import STREAMS, furnish, lines, started
+from tests.ledger_room import STREAMS, furnish, lines, started
 
 pytestmark = pytest.mark.anyio
 
 ROUNDS = int(os.environ.get("HUB_TEST_KILLS", "2"))
 """How often the hub is killed; `HUB_TEST_KILLS=200` takes some minutes."""
 AT_ONCE = 6
+DAY = 24 * 3600.0
 
 ME = Agent("me", Grants("me.yaml", may=(Rule("may[0]", ("*",), 1),)))
 NARROW = Agent(
@@ -46,8 +48,8 @@ BARRED = Agent("me", Grants("me.yaml"))
 class Box:
     """A hub of one tool, whose server does what a test says, and counts."""
 
-    def __init__(self, store: Store, wait_seconds: float = 5.0) -> None:
-        env = SystemEnv()
+    def __init__(self, store: Store, wait_seconds: float = 5.0, env: SystemEnv | None = None) -> None:
+        env = env or SystemEnv()
         self.env, self.store, self.sessions = env, store, Sessions(store, env)
         self.made = 0
         self.result: Any = {"content": [{"type": "text", "text": "done"}]}
@@ -57,7 +59,7 @@ class Box:
         catalog = Catalog.build([Offer("box", definitions={"tool": (definition,)})], 1)
         self.entry = catalog.find("tool", "box__do")
         middlewares: list[Middleware] = [
-            Once(store, env, wait_seconds=wait_seconds),
+            Once(store, env, Seal(bytes(32), env), wait_seconds=wait_seconds),
             Record(Calls(store), env, 65536),
         ]
         self._handler = chain.build(middlewares, self._serve)
@@ -99,6 +101,32 @@ async def test_a_repeated_call_is_answered_with_what_came_of_the_first(tmp_path:
         assert {key: value for key, value in again.items() if key != "_meta"} == first
         assert box.seen[0].params["_meta"] == {"vendor": 1}, "the server is not told"
         await box.call("another")
+        assert box.made == 2
+
+
+class Jumping(SystemEnv):
+    """Its wall clock is set anew by somebody; the other one goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.off = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.off
+
+
+@pytest.mark.parametrize("jump", [DAY + 3600, -DAY - 3600])
+async def test_a_clock_that_jumps_lets_no_call_be_made_twice(tmp_path: Path, jump: float) -> None:
+    env = Jumping()
+    async with Store.open(tmp_path / "hub.db", env) as store:
+        box = Box(store, env=env)
+        await box.call("before")
+        env.off = jump
+        await box.call("within")
+        assert about(await box.call("before")) is not None
+        env.off = 0.0
+        for key in ("before", "within"):
+            assert about(await box.call(key)) is not None
         assert box.made == 2
 
 

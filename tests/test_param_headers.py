@@ -61,8 +61,8 @@ class Router(Dictated):
 
 
 @asynccontextmanager
-async def behind(home: Path, *servers: Dictated) -> AsyncIterator[Room]:
-    """A hub with these servers, each reached over HTTP in its own era."""
+async def behind(home: Path, *servers: Dictated, **more: Any) -> AsyncIterator[Room]:
+    """A hub with these servers, each reached over HTTP in its own era; `more` is in their manifests."""
     manifests: dict[str, Json] = {}
     async with anyio.create_task_group() as tasks:
 
@@ -72,7 +72,8 @@ async def behind(home: Path, *servers: Dictated) -> AsyncIterator[Room]:
                 await anyio.sleep_forever()
 
         for server in servers:
-            manifests[server.name] = {"connect": {"url": await tasks.start(serve, server)}, "era": server.era}
+            url = await tasks.start(serve, server)
+            manifests[server.name] = {"connect": {"url": url}, "era": server.era, **more}
         async with room(home, manifests) as it:
             yield it
         tasks.cancel_scope.cancel()
@@ -97,13 +98,23 @@ async def test_what_a_tool_marks_is_said_in_a_header(tmp_path: Path) -> None:
 async def test_a_refused_header_is_a_reason_to_look_again_once(tmp_path: Path) -> None:
     """The specification's advice: call `tools/list` for changes, then retry."""
     server = Router()
-    async with behind(tmp_path, server) as it:
+    async with behind(tmp_path, server, tools={"changed": "serve"}) as it:
         server.offer(MARK, "Zone")
         server.wanted = "mcp-param-zone: eu\r\n"
         assert text_of(await go(it)) == "done"
         assert (server.calls, server.looks) == (2, 2)
         assert text_of(await go(it)) == "done"
         assert (server.calls, server.looks) == (3, 2)
+
+
+async def test_a_call_is_not_sent_again_where_the_second_look_shows_another_tool(tmp_path: Path) -> None:
+    """T20: what is quarantined by then is called no more."""
+    server = Router()
+    async with behind(tmp_path, server) as it:
+        server.offer(MARK, "Zone")
+        server.wanted = "mcp-param-zone: eu\r\n"
+        assert "is quarantined" in text_of(await go(it))
+        assert (server.calls, server.looks) == (1, 2)
 
 
 async def test_a_refusal_that_a_second_look_does_not_explain_is_passed_on(tmp_path: Path) -> None:

@@ -329,6 +329,17 @@ def test_a_tool_can_be_renamed_fixed_defaulted_and_tagged() -> None:
         assert not decide(grants("files__*", never=denied), entry).allowed
 
 
+def test_only_is_about_what_an_agent_gives_not_what_a_manifest_fills_in() -> None:
+    entry = tool(fix={"branch": "main"}, default={"mode": "r"})
+    rules = grants("{use: files__write, with: {path: {const: a}}, only: true}")
+    assert sent(rules, {}, entry) == {"mode": "r", "path": "a", "branch": "main"}
+    assert sent(rules, {"mode": "r"}, entry) is None
+    assert seen(rules, entry).get("properties", {}) == {}
+    rules = grants("{use: files__write, with: {path: {const: a}, mode: {enum: [r]}}}")
+    assert sent(rules, {}, entry) == {"mode": "r", "path": "a", "branch": "main"}
+    assert "required" not in seen(rules, entry), "what is filled in need not be given"
+
+
 def test_a_tool_without_the_argument_that_is_to_be_fixed_is_left_out() -> None:
     view = View(overrides=(Override("write", fix={"brunch": "main"}),))
     catalog = Catalog.build([Offer("files", view, {"tool": (TOOL,)})], 1)

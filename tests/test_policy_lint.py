@@ -12,6 +12,7 @@ import pytest
 
 from hub.policy_patterns import alternatives, covers, literal_start
 from tests.documents import tables
+from tests.homes import done
 from tests.policy_room import Room, room_at
 from tests.sources import ROOT
 
@@ -151,7 +152,7 @@ def test_a_never_that_hides_nothing_is_a_warning(room: Room) -> None:
 
 
 def test_wide_grants_say_how_wide(room: Room) -> None:
-    assert of(room, ["*"])[0] == ("warning", "everything", "may[0]")
+    assert of(room, ["*"])[0] == ("note", "everything", "may[0]")
     assert of(room, [{"use": "*", "readOnly": True, "server": "desk"}]) == []
     assert "desk__write, desk__move" in said(room, ["desk__*"])
     assert of(room, ["desk__*"]) == [("note", "may-change", "may[0]")]
@@ -285,6 +286,11 @@ def test_a_record_that_cannot_be_read_is_said_and_no_hindrance(room: Room) -> No
     room.write(agent="me", may=["desk__list"])
     done = room.run("policy", "lint")
     assert done.code == 0 and "it is not a database" in done.err
+
+
+def test_a_new_home_is_no_trouble(tmp_path: Path) -> None:
+    done(tmp_path, "init")
+    assert "everything: may[0]" in done(tmp_path, "policy", "lint").out
 
 
 def test_the_shipped_manifests_have_no_error() -> None:

@@ -152,3 +152,19 @@ def test_ci_runs_what_people_run_and_hides_no_failure(texts: dict[str, str]) -> 
     for line in script.splitlines():
         assert not ("make " in line and "|| " in line)
     assert "make check" in script and "make bench" in script
+
+
+def test_the_map_names_each_module_and_nothing_that_is_not_there() -> None:
+    tree = (
+        (ROOT / "ARCHITECTURE.md")
+        .read_text()
+        .partition("## Tree")[2]
+        .partition("```text")[2]
+        .partition("```")[0]
+    )
+    alike = tuple(re.findall(r"(\w+_)\*\.py", tree))
+    words = set(re.findall(r"\w+", tree))
+    there = {file.stem for folder in ("hub", "connectors") for file in (ROOT / folder).glob("*.py")}
+    named = {name.removesuffix(".py") for name in re.findall(r"\b\w+\.py\b", tree)}
+    missing = {name for name in there - words if not name.startswith(("__", *alike))}
+    assert (missing, named - there - {"__init__"}) == (set(), set()), "ARCHITECTURE.md, Tree"

@@ -237,7 +237,7 @@ async def full(store: Store) -> Callable[[], Awaitable[None]]:
         with other:
             other.execute("DELETE FROM filler")
         other.close()
-        with anyio.fail_after(2):
+        with anyio.fail_after(10):
             while store.trouble is not None:  # noqa: ASYNC110 - it ends in another thread
                 await anyio.sleep(0.01)
 

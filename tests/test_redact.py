@@ -206,6 +206,6 @@ def test_no_text_makes_it_slow(piece: str) -> None:
     """The slowest is thirty times quicker than this, and what is quadratic takes minutes."""
     redactor = Redactor(("account number",), ("CASE-[0-9]+",))
     text = text_of({"text": piece * (64_000 // len(piece)), "password": "x"})
-    began = time.perf_counter()
+    began = time.process_time()
     redactor.redact(text)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

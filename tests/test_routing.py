@@ -184,7 +184,7 @@ async def test_a_server_that_asks_for_time_gets_it_and_what_would_be_too_late_is
         one.does("look", status(429, "Retry-After: 30"))
         write(tmp_path, "one", one, **TRUST, retry=RETRY, limits={"call": "10s"})
         async with house(tmp_path) as hub:
-            with anyio.fail_after(2), pytest.raises(UpstreamFailed, match="left alone for 30 s") as failed:
+            with anyio.fail_after(10), pytest.raises(UpstreamFailed, match="left alone for 30 s") as failed:
                 await hub.use("one__look")
             assert failed.value.retry_seconds == 30
             # No call before, of any tool; and at once afterwards.
@@ -220,7 +220,7 @@ async def test_a_server_that_is_left_alone_is_not_waited_for(tmp_path: Path) -> 
         retry = {"attempts": 5, "wait": "1ms", "most": "1s"}
         write(tmp_path, "one", one, **TRUST, retry=retry, breaker={"failures": 2, "wait": "20s"})
         async with house(tmp_path) as hub:
-            with anyio.fail_after(2), pytest.raises(UpstreamFailed, match="left alone"):
+            with anyio.fail_after(10), pytest.raises(UpstreamFailed, match="left alone"):
                 await hub.use("one__look")
             assert one.count("look") == 2
 

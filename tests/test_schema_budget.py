@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import jsonschema_rs
 import pytest
 
@@ -52,8 +54,18 @@ def tool(schema: Any, name: str = "tool") -> dict[str, Any]:
         ({"type": "object", "enum": list(range(VALUES_MAX + 1))}, "larger"),
         ({"type": "object", "description": "x" * 300_000}, "larger"),
         ({"type": "object", "properties": {"x": {"pattern": "(a|b)*" * 300}}}, "pattern"),
+        ({"type": "object", "properties": {"x": {"pattern": "((a{100}){100}){10}"}}}, "repetitions"),
+        ({"type": "object", "patternProperties": {"((a{100}){100}){10}": {}}}, "repetitions"),
+        (
+            {
+                "type": "object",
+                "$defs": {"a": {"pattern": "a{15000}"}},
+                "allOf": [{"$ref": "#/$defs/a"}] * 10,
+            },
+            "references",
+        ),
     ],
-    ids=["references", "chain", "depth", "values", "text", "pattern"],
+    ids=["references", "chain", "depth", "values", "text", "pattern", "repeated", "names", "many"],
 )
 def test_a_schema_bomb_is_too_much_and_that_is_found_quickly(schema: Any, why: str) -> None:
     began = time.process_time()
@@ -87,6 +99,41 @@ async def test_of_a_server_with_a_bomb_the_other_tools_are_offered_and_the_bomb_
     catalog = Catalog.build([Offer("shop", definitions=known.definitions)], 1)
     assert [entry.name for entry in catalog.entries["tool"]] == ["shop__tea"]
     assert [(each.name, "references" in each.why) for each in catalog.left_out] == [("bomb", True)]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^[\w.+-]{1,64}@[\w-]{1,255}(\.[a-z]{2,63}){1,8}$",
+        r"^.{1,4096}$",
+        r"\{5\}[]{9]{3}\p{L}{2}",
+        "(((",
+        ")))",
+        "x{",
+    ],
+)
+def test_the_patterns_of_real_tools_are_not_too_much(pattern: str) -> None:
+    properties = {f"p{number}": {"type": "string", "pattern": pattern} for number in range(4)}
+    assert too_much(tool({"type": "object", "properties": properties})) is None
+
+
+@pytest.mark.anyio
+async def test_the_event_loop_goes_on_while_large_definitions_are_looked_at() -> None:
+    large = tool({"type": "object", "enum": list(range(VALUES_MAX - 100))})
+    turns = 0
+    async with anyio.create_task_group() as tasks:
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+
+        tasks.start_soon(turn)
+        known = await learn(Server([large] * 99), None, None)  # type: ignore[arg-type]
+        tasks.cancel_scope.cancel()
+    assert len(known.definitions["tool"]) == 99
+    assert turns > 30
 
 
 def test_a_pattern_that_would_take_for_ever_ends_soon() -> None:

@@ -55,11 +55,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def secrets_at(path: Path, environ: dict[str, str], *command: str, seconds: float = 10) -> Secrets:
     home = Home.at(path)
     return Secrets(SecretFile(home, SystemEnv()), environ, home, command, seconds=seconds)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,18 +10,11 @@ from mcp import MCPError
 from mcp.client.client import ConnectMode
 from mcp.client.subscriptions import ToolsListChanged
 
-from tests.house import TOOLS, House, house, in_time, tool
+from tests.house import TOOLS, House, tool
 
 pytestmark = pytest.mark.anyio
 
 MODES: list[ConnectMode] = ["auto", "legacy"]
-
-
-@pytest.fixture
-async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
-    in_time(request)
-    async with house(tmp_path) as it:
-        yield it
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,34 +19,13 @@ from tests.house import (
     VERSION,
     House,
     error_of,
-    house,
-    in_time,
     listening,
     message,
     modern,
     post,
 )
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """As the hub runs."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
-    in_time(request)
-    async with house(tmp_path) as it:
-        yield it
-
-
-@pytest.fixture
-async def http(hub: House) -> AsyncIterator[httpx.AsyncClient]:
-    async with hub.http() as client:
-        yield client
+pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
 
 async def test_a_modern_result_passes_whole_with_the_hubs_own_stamp(

@@ -27,16 +27,10 @@ from tests.house import (
     raw,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """As the hub runs."""
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture
@@ -49,12 +43,6 @@ async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[H
     )
     async with house(tmp_path, settings) as it:
         yield it
-
-
-@pytest.fixture
-async def http(hub: House) -> AsyncIterator[httpx.AsyncClient]:
-    async with hub.http() as client:
-        yield client
 
 
 async def test_only_what_is_served_has_an_address(hub: House, http: httpx.AsyncClient) -> None:

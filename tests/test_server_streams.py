@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,8 +17,6 @@ from tests.house import (
     error_of,
     events,
     headers_of,
-    house,
-    in_time,
     message,
     modern,
     post,
@@ -28,26 +24,7 @@ from tests.house import (
     tool,
 )
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """As the hub runs."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
-    in_time(request)
-    async with house(tmp_path) as it:
-        yield it
-
-
-@pytest.fixture
-async def http(hub: House) -> AsyncIterator[httpx.AsyncClient]:
-    async with hub.http() as client:
-        yield client
+pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])

@@ -15,8 +15,8 @@ from mcp_types import LoggingMessageNotificationParams, PromptReference, Resourc
 
 from hub.model import Json
 from tests.hub_room import Room, asker, room
+from tests.pipes import pipe
 from tests.sources import ROOT
-from tests.test_server_stdio import pipe
 
 pytestmark = pytest.mark.anyio
 

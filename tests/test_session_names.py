@@ -18,17 +18,16 @@ from hub.errors import InvalidParams
 from hub.failure import Failure
 from hub.model import Json
 from hub.store import reading
+from tests.builtin_room import NAMED, Agent, agents
 from tests.commands import hub as hub_command
 from tests.homes import eventually, over_http, running, stdio, token, write
 from tests.house import CALL, headers_of, house, message, modern, post
 from tests.hub_room import Room, text_of
+from tests.ledger_room import started
 from tests.sources import ROOT
-from tests.test_builtin import Agent, agents
-from tests.test_kill import started
 
 pytestmark = pytest.mark.anyio
 
-NAMED = "hub/session"
 MOODY = ROOT / "tests" / "servers" / "moody.py"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,31 +11,18 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from hub.env import SystemEnv
 from hub.model import Agent
 from hub.policy import Grants
 from hub.sessions import Session, Sessions
 from hub.store.db import Store
 from hub.store.sessions import get_session, list_sessions
+from tests.clocks import SetEnv
 
 pytestmark = pytest.mark.anyio
 
 ME, OTHER = Agent("me", Grants("me.yaml")), Agent("other", Grants("other.yaml"))
 T = TypeVar("T")
 CLIENT = {"name": "test", "version": "1.0"}
-
-
-@dataclass
-class SetEnv(SystemEnv):
-    """The real world, but for its clocks: a test sets them."""
-
-    seconds: float = field(default=1_800_000_000.0)
-
-    def now(self) -> float:
-        return self.seconds
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ HUNG = 32
 GRACE_SECONDS = 0.5
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def hanging(id: int) -> dict[str, Any]:
     asked = modern("tools/call", {"name": "desk__hang", "arguments": {}}, id)
     asked["params"]["_meta"]["progressToken"] = id

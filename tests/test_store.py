@@ -19,7 +19,8 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from hub.env import SystemEnv
-from hub.errors import InvalidParams, StoreError
+from hub.errors import InvalidParams, StoreBusy, StoreError
+from hub.server.errors import fault_of
 from hub.store import reading, servers, sessions, tokens
 from hub.store.calls import PENDING, CallFilter, Calls, Intent, Outcome, State
 from hub.store.db import Store
@@ -166,11 +167,14 @@ async def test_one_bad_row_in_a_group_of_rows_fails_alone(store: Store) -> None:
     assert {row.id for row in await calls.list(CallFilter())} == {"c0", "c2"}
 
 
-async def test_a_queue_that_is_full_refuses_at_once(store: Store) -> None:
+async def test_a_queue_that_is_full_refuses_at_once_and_says_when_to_come_again(store: Store) -> None:
     release = await held(store)
+    assert not store.crowded()
     waiting = [recorded(store, intent(f"c{number:05}")) for number in range(QUEUE_MAX)]
-    with pytest.raises(StoreError, match="busy"):
+    assert store.crowded()
+    with pytest.raises(StoreBusy) as refused:
         recorded(store, intent("one-more"))
+    assert fault_of(refused.value, modern=True).data == {"reason": "store", "retry_after_seconds": 1.0}
     release.set()
     with anyio.fail_after(5):
         for each in waiting:
@@ -208,7 +212,7 @@ async def test_a_full_disk_refuses_and_service_returns_by_itself(store: Store, p
     with other:
         other.execute("DELETE FROM calls")
     other.close()
-    await until(lambda: store.trouble is None, 1)
+    await until(lambda: store.trouble is None, 5)
     await recorded(store, intent("after"))
     assert {row.id for row in await calls.list(CallFilter())} == {"owed", "after"}
 
@@ -249,7 +253,7 @@ async def test_a_database_that_another_program_locks_is_refused_in_time(store: S
                 await store.write(lambda connection: None)
             assert await store.read(reading.list_tokens) == [], "reading goes on"
             await other.stdin.aclose()
-            await until(lambda: store.trouble is None, 1)
+            await until(lambda: store.trouble is None, 5)
             await recorded(store, intent("after"))
             assert [row.id for row in await Calls(store).list(CallFilter())] == ["after"]
         finally:

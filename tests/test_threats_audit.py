@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -140,7 +143,47 @@ def a_full_disk(out: Outside) -> Iterator[None]:
     resource.prlimit(out.hub.pid, resource.RLIMIT_FSIZE, was)
 
 
-@pytest.mark.parametrize("trouble", [a_lock, a_full_disk])
+@contextmanager
+def a_read_only_disk(out: Outside) -> Iterator[None]:
+    """What a file system that was made read-only answers to a process whose files are open there.
+
+    (A real one can be made so only once they are closed, or by a fault of its disk.)
+    """
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("needs strace")
+    calls = "pwrite64,ftruncate,fallocate,fsync,fdatasync"
+    argv = [strace, "-f", "-p", str(out.hub.pid), "-o", "/dev/null", "-e", f"trace={calls}"]
+    with subprocess.Popen([*argv, "-e", f"inject={calls}:error=EROFS"], stderr=subprocess.PIPE) as tracer:
+        try:
+            assert tracer.stderr is not None
+            said = tracer.stderr.readline()
+            if b"attached" not in said:
+                pytest.skip(f"needs to trace a process: {said.decode()}")
+            yield
+        finally:
+            tracer.terminate()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a disk (root, Linux)")
+def test_t31_over_a_read_only_disk_no_hub_starts_and_it_says_why(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], check=True)
+    try:
+        home = disk / "home"
+        home.mkdir()
+        done(home, "init")
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        said = hub(home, "serve", "--port", "0")
+        assert said.code == 1 and "Read-only file system" in said.err, said.err
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        assert done(home, "tools", "call", "hub__memory", "action=search").out == "Nothing found.\n"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("trouble", [a_lock, a_full_disk, a_read_only_disk])
 def test_t31_while_nothing_can_be_recorded_nothing_is_done_and_then_service_returns(
     tmp_path: Path, trouble: Callable[[Outside], AbstractContextManager[None]]
 ) -> None:

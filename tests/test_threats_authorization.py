@@ -34,7 +34,6 @@ USES = (
     "resources/subscribe",
     "tasks/get",
 )
-FAR: dict[str, Any] = {"path": "/srv/in/x"}
 
 
 def tool(name: str, **arguments: Any) -> tuple[str, dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import statistics
 import string
 import time
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ USES = ("tools/call", "resources/read")
 CAREFUL = {"may": ["w__read", "w__note://public/*", {"use": "w__write", "ask": "human"}]}
 VISITS: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}
 BITS = 1_000
-MARK_SECONDS = 1.0
+MARK_SECONDS = 0.1
 """A revoked token counts within this on a busy machine; on an idle one within a tenth of it."""
 
 
@@ -253,4 +252,4 @@ def test_t18_the_call_after_a_revocation_is_refused_whatever_the_wire(out: Outsi
                 assert not [line for line in open_stream.iter_lines() if line.startswith("data: {")]
                 took.append(time.monotonic() - began)
         assert out.received("tools/call") == []
-    assert statistics.median(took) < MARK_SECONDS
+    assert min(took) < MARK_SECONDS

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 from hub.audit_settings import FOR_EVER, Retention
-from hub.env import SystemEnv
 from hub.identity import Identities
 from hub.model import Agent
 from hub.policy import Grants, Rule
@@ -21,42 +18,13 @@ from hub.store.db import Store
 from hub.tidying import Tidying
 from hub.tokens import Terms
 from tests.audit_room import intent, result
+from tests.clocks import Clock
 
 pytestmark = pytest.mark.anyio
 
 DAY = 86_400.0
 GRANTS = Grants("me.yaml", may=(Rule("may[0]", ("*",), 3),))
 ME = Agent("me", GRANTS)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-class Clock(SystemEnv):
-    """A clock that can be set forward."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead = 0.0
-
-    def now(self) -> float:
-        return super().now() + self.ahead
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
-    async with Store.open(tmp_path / "hub.db", clock) as store:
-        yield store
 
 
 async def ids(store: Store, table: str) -> set[str]:

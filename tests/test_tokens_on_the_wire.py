@@ -25,20 +25,14 @@ from tests.house import CLIENT, events, headers_of, message, modern
 from tests.hub_room import Room, room
 from tests.issuer_room import RESOURCE, Issuer, Key, issuer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
 LEDGER = str(Path(__file__).parent / "servers" / "ledger.py")
 VERSIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
 LISTEN = {"notifications": {"toolsListChanged": True}}
 KEY = Key.make("k1")
-MARK_SECONDS = 1.0
+MARK_SECONDS = 0.1
 """A change counts within this, on open connections too; on an idle machine within a tenth of it."""
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """As the hub runs."""
-    return "asyncio", {"use_uvloop": True}
 
 
 @asynccontextmanager
@@ -171,8 +165,16 @@ async def test_what_is_open_ends_with_the_token(tmp_path: Path, era: str, how: s
     took: list[float] = []
     async with standing(tmp_path) as it:
         for _ in range(2 if how != "its agent is removed" else 1):
-            parent, _ = await it.identities.issue("me")
-            ends = 0.2 if how == "it ends" else None
+            parent, whole = await it.identities.issue("me")
+            began = time.monotonic()
+            async with client(whole) as http:
+                if era == "legacy":
+                    await open_session(it, http, "2025-11-25")
+                async with stream(it, http):
+                    pass
+            # Long enough for a stream to be open by then, on this machine.
+            lasts = 0.2 + 5 * (time.monotonic() - began)
+            ends = lasts if how == "it ends" else None
             began = time.monotonic()
             _, token = await it.identities.issue("me", Terms(expires_seconds=ends, parent=parent))
             async with client(token) as http:
@@ -183,14 +185,15 @@ async def test_what_is_open_ends_with_the_token(tmp_path: Path, era: str, how: s
                         began = time.monotonic()
                         await it.identities.revoke(parent)
                     elif how == "it ends":
-                        began += 0.2
+                        began += lasts
                     else:
                         began = time.monotonic()
                         await it.identities.remove("me")
                     assert [each async for each in open_stream] == []
                     took.append(time.monotonic() - began)
                 assert (await ask(it, http, "tools/list")).status_code == 401
-    assert min(took) < MARK_SECONDS
+    # Of one try, a busy machine may take longer.
+    assert min(took) < (MARK_SECONDS if len(took) > 1 else 1.0)
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])
@@ -218,7 +221,8 @@ async def test_a_saved_manifest_counts_for_the_next_call_on_an_open_connection(
             assert "result" in (await call(it, http, "ledger__look")).json()
             # The watcher begins when it begins: the first change only proves that it has.
             await until(False, ["ledger__append"])
-            for _ in range(3):
+            # As often as a busy machine needs to show what the hub takes.
+            while len(took) < 20 and min(took, default=1.0) >= MARK_SECONDS:
                 await until(True, ["*"])
                 took.append(await until(False, ["ledger__append"]))
         tasks.cancel_scope.cancel()

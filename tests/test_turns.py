@@ -12,7 +12,14 @@ import pytest
 
 from hub.errors import UpstreamDown
 from hub.room import WAITING_MAX, Room
-from hub.server.turns import AT_ONCE, BURST_MAX, OWN_MAX, STANDING_MAX, Turns
+from hub.server.turns import (
+    AT_ONCE,
+    BURST_MAX,
+    OWN_MAX,
+    STANDING_MAX,
+    TOLD_EACH_STEP,
+    Turns,
+)
 from hub.server.wire_connection import Connection
 from hub.server.wire_request import Head, Request
 
@@ -24,15 +31,16 @@ class Ends:
 
     lost = False
 
-    def __init__(self, run: Callable[[Request], None]) -> None:
+    def __init__(self, run: Callable[[Request], None], lasting: bool = True) -> None:
         self.run = run
         self.sent = b""
+        self.lasting = lasting
 
     def put(self, data: bytes) -> None:
         self.sent += data
 
     def keeps(self, request: Request) -> bool:
-        return True
+        return self.lasting
 
     def answered(self) -> None: ...
 
@@ -43,14 +51,15 @@ class Door:
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.under_way: dict[Request, str] = {}
-        self.turns = Turns(self.under_way)
+        self.behind = False
+        self.turns = Turns(self.under_way, is_behind=lambda: self.behind)
 
-    def come(self, who: str, path: str = "/mcp") -> Ends:
+    def come(self, who: str, path: str = "/mcp", *, lasting: bool = True) -> Ends:
         def run(request: Request) -> None:
             self.begun.append(who)
             self.under_way[request] = who
 
-        ends = Ends(run)
+        ends = Ends(run, lasting)
         head = Head("POST", path, [(b"authorization", who.encode())])
         self.turns.take(Request(cast(Connection, ends), head, whole=True))
         return ends
@@ -58,7 +67,7 @@ class Door:
     def answer(self, count: int) -> None:
         for request in list(self.under_way)[:count]:
             del self.under_way[request]
-            self.turns.freed()
+            self.turns.freed(request)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -110,6 +119,37 @@ async def test_what_does_not_fit_is_told_at_once_when_to_come_again_and_an_idle_
     assert door.come("quiet").sent == b""
 
 
+async def test_so_many_are_told_at_once_and_further_ones_soon_in_the_order_in_which_they_came() -> None:
+    door, at_once = Door(), TOLD_EACH_STEP
+    for _ in range(AT_ONCE + BURST_MAX):
+        door.come("noisy")
+    refused = [door.come("noisy") for _ in range(3 * at_once)]
+    told = [bool(each.sent) for each in refused]
+    assert told == [True] * at_once + [False] * (2 * at_once)
+    await until(lambda: bool(refused[at_once].sent))
+    assert not refused[-1].sent
+    await until(lambda: all(each.sent for each in refused))
+    assert {each.sent for each in refused} == {refused[0].sent}
+
+
+async def test_who_is_refused_and_leaves_is_not_waited_for() -> None:
+    door, at_once = Door(), TOLD_EACH_STEP
+    for _ in range(AT_ONCE + BURST_MAX + at_once):
+        door.come("noisy")
+    left, stays = door.come("noisy"), door.come("noisy")
+    left.lost = True
+    await until(lambda: bool(stays.sent))
+
+
+async def test_a_refusal_is_the_same_where_its_connection_ends_but_for_saying_so() -> None:
+    door = Door()
+    for _ in range(AT_ONCE + BURST_MAX):
+        door.come("noisy")
+    goes_on, ends = door.come("noisy"), door.come("noisy", lasting=False)
+    assert ends.sent.replace(b"connection: close\r\n", b"") == goes_on.sent
+    assert b"connection: close\r\n" in ends.sent
+
+
 async def test_a_queue_that_stands_for_long_is_cut_short() -> None:
     door = Door()
     for _ in range(AT_ONCE + STANDING_MAX):
@@ -117,6 +157,20 @@ async def test_a_queue_that_stands_for_long_is_cut_short() -> None:
     assert door.come("noisy").sent == b""
     door.turns.tick()
     assert door.come("noisy").sent.startswith(b"HTTP/1.1 429 ")
+
+
+async def test_nothing_is_begun_while_what_is_done_cannot_be_recorded_fast_enough() -> None:
+    door = Door()
+    door.behind = True
+    door.come("me")
+    door.come("you")
+    for _ in range(5):
+        await anyio.lowlevel.checkpoint()
+    door.come("me", "/ready")
+    assert door.begun == ["me"]  # that is all that is
+    assert len(door.turns) == 2
+    door.behind = False
+    await until(lambda: door.begun == ["me", "me", "you"])
 
 
 async def test_a_hub_that_ends_answers_503_and_still_says_how_it_is() -> None:
@@ -138,7 +192,7 @@ async def test_the_places_of_a_server_go_round_the_agents_that_wait_for_them() -
             await room.wait(waiter)
         served.append(agent)
         await anyio.lowlevel.checkpoint()
-        room.leave()
+        room.leave(agent)
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
@@ -146,6 +200,23 @@ async def test_the_places_of_a_server_go_round_the_agents_that_wait_for_them() -
                 tasks.start_soon(use, agent)
     assert served.index("quiet") <= 2
     assert room.enter("quiet") is None
+
+
+async def test_of_many_places_some_are_kept_from_an_agent_that_has_all_others() -> None:
+    room = Room("tea", 64)
+    begun = [room.enter("noisy") for _ in range(64)]
+    assert begun.count(None) == 60
+    assert [room.enter("quiet") for _ in range(4)] == [None] * 4
+    more = room.enter("quiet")
+    room.leave("noisy")
+    # Whoever waited first is the first to go on, and each place is given once.
+    assert [each.turn.is_set() for each in begun if each is not None] == [True, False, False, False]
+    assert more is not None and not more.turn.is_set()
+    room.leave("quiet")
+    assert more.turn.is_set()
+    for _ in range(60):
+        room.leave("noisy")
+    assert all(each is None or each.turn.is_set() for each in begun)
 
 
 async def test_more_waiting_calls_than_a_server_may_have_are_refused_but_of_an_agent_with_none() -> None:
@@ -168,5 +239,5 @@ async def test_a_call_that_is_given_up_while_it_waits_leaves_its_place_to_the_ne
             tasks.start_soon(room.wait, waiter)
             await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
-        room.leave()
+        room.leave("one")
         assert room.enter("three") is None

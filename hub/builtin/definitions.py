@@ -20,6 +20,7 @@ __all__ = [
     "READ",
     "SERVER",
     "SESSION",
+    "TOKEN",
     "TOKENS_MAX",
     "Definition",
     "everything",
@@ -149,7 +150,31 @@ READ: Final = Definition(
     reads_only=True,
 )
 
-ALL: Final[tuple[Definition, ...]] = (SESSION, MEMORY, CONTEXT, READ)
+TOKEN: Final = Definition(
+    {
+        "name": "token",
+        "title": "Child token",
+        "description": (
+            "mint a token for a helper of yours that may do less than you: some tools (names or rules), a "
+            "time, a number of calls. revoke one by id."
+        ),
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "action": _one_of("mint", "revoke"),
+                "may": {"type": "array"},
+                "never": {"type": "array", "items": _TEXT},
+                "expires": {"type": "string", "description": "default 1h"},
+                "calls": {"type": "integer", "minimum": 1},
+                "id": _TEXT,
+            },
+            "required": ["action"],
+            "additionalProperties": False,
+        },
+    }
+)
+
+ALL: Final[tuple[Definition, ...]] = (SESSION, MEMORY, CONTEXT, READ, TOKEN)
 
 
 CONTEXT_PROMPT: Final[Json] = {

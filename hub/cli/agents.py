@@ -87,9 +87,21 @@ def can(
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", help="In a session that is labelled so."),
+    ] = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", metavar="ID", help="In this session (its id or name), with its labels."),
+    ] = None,
 ) -> None:
     """Say whether an agent may use something, and which rule says so. Exit code 0 is yes, 6 is no."""
-    decision = ask(home_at(home), "can", agent=agent, name=name, pairs=pairs or [])
+    at = home_at(home)
+    more: dict[str, Any] = {}
+    if label or session is not None:
+        more["labels"] = {**_labels_of(at, agent, session), **_pairs(label or [])}
+    decision = ask(at, "can", agent=agent, name=name, pairs=pairs or [], **more)
     if as_json:
         print_json(decision)
     else:
@@ -178,6 +190,22 @@ def remove(name: Name, home: HomeOption = None, as_json: JsonOption = False) -> 
         print_json(removed)
     else:
         note(f"Removed {removed['file']}; its tokens are revoked.")
+
+
+def _labels_of(home: Home, agent: str, session: str | None) -> dict[str, str]:
+    if session is None:
+        return {}
+    found = ask(home, "session", id=session)
+    if found["agent"] != agent:
+        raise typer.BadParameter(f"session {found['id']} is one of agent {found['agent']!r}")
+    labels: dict[str, str] = found["labels"]
+    return labels
+
+
+def _pairs(labels: list[str]) -> dict[str, str]:
+    from hub.labels import changes
+
+    return {key: value for key, value in changes(labels).items() if value is not None}
 
 
 def _print_tokens(home: Home, name: str, as_json: bool) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hub.cli.output import note, progress
-from hub.errors import HomeError
+from hub.errors import HomeError, NotCurrent
 from hub.home import Home
 
-__all__ = ["ask"]
+__all__ = ["ask", "session_id"]
+
+_id = re.compile(r"[0-9a-z]{26}|[0-9a-f]{32}").fullmatch
 
 
 def ask(home: Home, operation: str, *, quiet: bool = True, **arguments: Any) -> Any:
@@ -30,8 +33,8 @@ def ask(home: Home, operation: str, *, quiet: bool = True, **arguments: Any) -> 
 
         try:
             answer = alone.do(home, operation, arguments, tell)
-        except HomeError:
-            # A hub that has begun just now holds the home before it listens.
+        except (HomeError, NotCurrent):
+            # A hub that has begun just now holds the home, and makes its database, before it listens.
             running = client.wait_for(home)
             if running is None:
                 raise
@@ -39,3 +42,11 @@ def ask(home: Home, operation: str, *, quiet: bool = True, **arguments: Any) -> 
     if not quiet and operation in alone.REMEMBERED:
         note(f"No hub runs for {home.path}: this is what was last known.")
     return answer
+
+
+def session_id(home: Home, session: str | None) -> str | None:
+    """The id of a session that is called by that or by its name. Raises `Failure`: there is none."""
+    if session is None or _id(session) is not None:
+        return session
+    found: str = ask(home, "session", id=session)["id"]
+    return found

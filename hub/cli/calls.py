@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hub.cli.ask import ask
+from hub.cli.ask import ask, session_id
 from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
 from hub.cli.output import print_fields, print_json, print_names, print_table
 
@@ -26,19 +26,20 @@ def list_calls(
         str | None, typer.Option("--server", metavar="NAME", help="To this server only.")
     ] = None,
     session: Annotated[
-        str | None, typer.Option("--session", metavar="ID", help="Of this session only.")
+        str | None, typer.Option("--session", metavar="ID", help="Of this session only: its id or name.")
     ] = None,
     errors: Annotated[bool, typer.Option("--errors", help="Only those that did not go well.")] = False,
     since: Annotated[str | None, typer.Option("--since", metavar="1h", help="Not older than this.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")] = 50,
 ) -> None:
     """List calls, the newest first."""
+    at = home_at(home)
     calls = ask(
-        home_at(home),
+        at,
         "calls",
         agent=agent,
         server=server,
-        session=session,
+        session=session_id(at, session),
         errors=errors,
         since=since,
         limit=limit,
@@ -70,7 +71,7 @@ def tail(
     as_json: JsonOption = False,
     agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent only.")] = None,
     session: Annotated[
-        str | None, typer.Option("--session", metavar="ID", help="Of this session only.")
+        str | None, typer.Option("--session", metavar="ID", help="Of this session only: its id or name.")
     ] = None,
     errors: Annotated[bool, typer.Option("--errors", help="Only those that did not go well.")] = False,
     after: Annotated[
@@ -83,7 +84,9 @@ def tail(
     """Print calls as they happen, until interrupted. Goes on when the hub is started again."""
     from hub.tail import told
 
-    for event in told(home_at(home), agent=agent, session=session, errors=errors, after=after, count=count):
+    at = home_at(home)
+    session = session_id(at, session)
+    for event in told(at, agent=agent, session=session, errors=errors, after=after, count=count):
         if as_json:
             print_json(event)
         else:

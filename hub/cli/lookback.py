@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def record(
-    session: Annotated[str, typer.Argument(metavar="SESSION")],
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Its id or name.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; replaced if it is there.")
     ],
@@ -34,12 +34,13 @@ def record(
     from hub.recording import recorded
 
     at = home_at(home)
-    ask(at, "session", id=session)  # after which the database has all of it
-    found = recorded(at, session, out, skip_cut=skip_cut)
+    id = ask(at, "session", id=session)["id"]  # after which the database has all of it
+    found = recorded(at, id, out, skip_cut=skip_cut)
     if as_json:
         print_json(found)
         return
-    note(f"{out} has {found['calls']} calls of {', '.join(found['servers'])}.")
+    changes = f", and {found['changes']} changes outside of them" if found["changes"] else ""
+    note(f"{out} has {found['calls']} calls of {', '.join(found['servers'])}{changes}.")
     for why, count in found["left_out"].items():
         note(f"Left out: {count} ({why}).")
     if found["redacted"]:

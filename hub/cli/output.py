@@ -24,6 +24,7 @@ __all__ = [
     "print_failure",
     "print_fields",
     "print_json",
+    "print_lines",
     "print_names",
     "print_table",
     "print_text",
@@ -65,6 +66,12 @@ def print_text(text: str) -> None:
 def print_names(names: Sequence[str]) -> None:
     for name in names:
         _write(clean(name, one_line=True))
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Lines whose spaces matter."""
+    for line in lines:
+        _write(clean(line))
 
 
 _BRIEF_LENGTH = 100

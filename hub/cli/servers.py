@@ -28,7 +28,7 @@ def list_servers(home: HomeOption = None, as_json: JsonOption = False, names: Qu
     else:
         print_table(
             servers,
-            ["name", "status", "tools", "protocol", "note"],
+            ["name", "status", "since", "tools", "protocol", "note"],
             "There are no servers. `hub add NAME -- COMMAND` or `hub add NAME URL` makes one.",
         )
 

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from hub.cli.ask import ask
+from hub.cli.ask import ask, session_id
 from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
 from hub.cli.output import note, print_fields, print_json, print_names, print_table
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="What agents' calls belong to.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of the session, or its name.")]
 
 
 @app.command("list")
@@ -40,7 +42,7 @@ def list_sessions(
 
 @app.command()
 def show(
-    id: Annotated[str, typer.Argument(metavar="ID")],
+    id: Id,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,23 +53,24 @@ def show(
 
 @app.command()
 def label(
-    id: Annotated[str, typer.Argument(metavar="ID")],
+    id: Id,
     labels: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="KEY= takes it away.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a session is called, for rules with `when: {labels: ...}`."""
-    found = ask(home_at(home), "session_label", id=id, pairs=labels)
+    at = home_at(home)
+    found = ask(at, "session_label", id=session_id(at, id), pairs=labels)
     if as_json:
         print_json(found)
     else:
         said = ", ".join(f"{key}={value}" for key, value in found["labels"].items())
-        note(f"Session {id} has {f'the labels {said}' if said else 'no labels'}.")
+        note(f"Session {found['session']} has {f'the labels {said}' if said else 'no labels'}.")
 
 
 @app.command()
 def export(
-    id: Annotated[str, typer.Argument(metavar="ID")],
+    id: Id,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; replaced if it is there.")
     ],
@@ -89,12 +92,13 @@ def export(
 
 @app.command()
 def delete(
-    id: Annotated[str, typer.Argument(metavar="ID")],
+    id: Id,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete what a session holds, for good, and say what the record keeps."""
-    found = ask(home_at(home), "session_delete", id=id)
+    at = home_at(home)
+    found = ask(at, "session_delete", id=session_id(at, id))
     if as_json:
         print_json(found)
         return

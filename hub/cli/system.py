@@ -1,18 +1,26 @@
-"""`hub doctor` and `hub version`: is everything in place here?"""
+"""`hub status`, `hub doctor` and `hub version`: how is it, and is everything in place here?"""
 
 from __future__ import annotations
 
 import typer
 
+from hub.cli.ask import ask
 from hub.cli.options import HomeOption, JsonOption, home_at
-from hub.cli.output import note, print_json, print_table, print_text
+from hub.cli.output import note, print_fields, print_json, print_table, print_text
 
 __all__ = ["add_to"]
 
 
 def add_to(app: typer.Typer) -> None:
+    app.command()(status)
     app.command()(doctor)
     app.command()(version)
+
+
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show how the running hub is: its servers by state, how late its event loop was, what troubles it."""
+    found = ask(home_at(home), "status")
+    (print_json if as_json else print_fields)(found)
 
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from hub.cli.ask import ask
 from hub.cli.options import AgentOption, HomeOption, JsonOption, QuietOption, home_at
-from hub.cli.output import note, print_fields, print_json, print_names, print_table
+from hub.cli.output import note, print_fields, print_json, print_lines, print_names, print_table
 from hub.cli.results import print_tool_result
 
 __all__ = ["app"]
@@ -50,6 +50,47 @@ def show(name: Name, home: HomeOption = None, as_json: JsonOption = False, agent
         definition = tool.pop("definition")
         shown = ("title", "description", "annotations", "inputSchema", "outputSchema")
         print_fields({**tool, **{key: definition.get(key) for key in shown}})
+
+
+@app.command()
+def changed(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A tool, or a server for all of its own.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show tools that are quarantined, because their servers changed them; of one, what differs."""
+    if name is None:
+        found = ask(home_at(home), "tools_changed")
+        if as_json:
+            print_json(found)
+        else:
+            print_table(found, ["tool", "change", "differs", "since"], "No tool is quarantined.")
+        return
+    shown = ask(home_at(home), "tool_changed", name=name)
+    if as_json:
+        print_json(shown)
+        return
+    for each in shown["changes"]:
+        print_names([f"{each['tool']}: {each['change']} ({', '.join(each['differs']) or 'all of it'})"])
+        print_lines(each["diff"])
+    note(f"To let agents use it as it is now: hub tools approve {shown['name']} {shown['id']}")
+
+
+@app.command()
+def approve(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The tool, or the server for all of its own.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="As `hub tools changed NAME` shows it.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let agents use quarantined tools, just as `hub tools changed` showed them."""
+    approved = ask(home_at(home), "tool_approve", name=name, id=id)
+    if as_json:
+        print_json(approved)
+    else:
+        note(f"Approved: {', '.join(approved['approved'])}.")
 
 
 @app.command()

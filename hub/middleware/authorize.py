@@ -15,14 +15,20 @@ from hub.env import Env
 from hub.errors import Denied, NotFound
 from hub.judge import judge
 from hub.model import Call, Handler, Result
+from hub.pins import quarantined
 from hub.policy import decide
 
 __all__ = ["Authorize"]
 
 
 class Authorize:
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, decided: dict[str, str] | None = None) -> None:
+        """
+        Args:
+            decided: By call, the id of the rule that let its arguments through; for the record.
+        """
         self._env = env
+        self._decided = decided
 
     def __call__(self, call: Call, inner: Handler) -> Awaitable[Result]:
         """Raises `NotFound`, `Denied`."""
@@ -45,6 +51,11 @@ class Authorize:
                 denied.rule = None if judged.refusal.rule is None else judged.refusal.rule.id
                 raise denied
             rules, params = judged.rules, judged.params
+            if self._decided is not None and rules:
+                self._decided[call.id] = rules[0].id
+        if entry.held and not call.method.startswith("tasks/"):
+            # (What a task was made of was fit when it was made.)
+            raise quarantined(call)
         if rules is not call.rules or params is not call.params:
             call = replace(call, params=params, rules=rules)
         return inner(call)

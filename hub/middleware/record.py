@@ -37,6 +37,7 @@ class Record:
         record_bytes_max: int,
         redactor: Redactor | None = None,
         attempts: dict[str, int] | None = None,
+        decided: dict[str, str] | None = None,
     ) -> None:
         """
         Args:
@@ -44,12 +45,14 @@ class Record:
                 one its row says `{"truncated": true, "start": "..."}` with the first that many bytes.
             redactor: Takes secrets out of what is kept; sizes are those before.
             attempts: By call: how often it was tried, where that was not once. Taken out here.
+            decided: By call: the rule that let it through, where its arguments had a say in that. Likewise.
         """
         self._calls = calls
         self._env = env
         self._bytes_max = record_bytes_max
         self._redactor = redactor or Redactor()
         self._attempts: dict[str, int] = {} if attempts is None else attempts
+        self._decided: dict[str, str] = {} if decided is None else decided
 
     async def __call__(self, call: Call, inner: Handler) -> Result:
         """Raises what `inner` raises, or `StoreError` if the call or its outcome cannot be written."""
@@ -69,13 +72,15 @@ class Record:
             raise StoreError(self._calls.trouble)
         try:
             result = await inner(call)
-            outcome = self._answered(result, marked, self._since(began))
+            outcome = self._answered(result, marked, self._since(began), self._rule(call))
         except anyio.get_cancelled_exc_class():
             state: State = "unknown" if may_change else "cancelled"
-            await self._record_late(intent, Outcome(state, "cancelled", duration_us=self._since(began)))
+            late = Outcome(state, "cancelled", None, self._rule(call), duration_us=self._since(began))
+            await self._record_late(intent, late)
             raise
         except Exception as error:
-            await self._record(intent, self._failed(error, may_change, self._since(began)), may_change)
+            failed = self._failed(error, may_change, self._since(began), self._rule(call))
+            await self._record(intent, failed, may_change)
             raise
         if self._attempts:
             outcome = self._counted(intent, outcome)
@@ -88,6 +93,15 @@ class Record:
             self._owe(intent, outcome, may_change)
             raise
         return result
+
+    def _rule(self, call: Call) -> str | None:
+        """The id of the rule that let it through, as far as that came."""
+        if self._decided:
+            decided = self._decided.pop(call.id, None)
+            if decided is not None:
+                return decided
+        rules = call.rules
+        return rules[0].id if rules else None
 
     def _counted(self, intent: Intent, outcome: Outcome) -> Outcome:
         attempts = self._attempts.pop(intent.id, 1)
@@ -138,22 +152,23 @@ class Record:
             int(self._env.now() * 1000),
         )
 
-    def _answered(self, result: Result, marked: frozenset[str], duration_us: int) -> Outcome:
+    def _answered(
+        self, result: Result, marked: frozenset[str], duration_us: int, rule: str | None
+    ) -> Outcome:
         if type(result) is Spelt and len(result.text) <= self._bytes_max:
-            text, size = result.text.decode(), len(result.text)
+            text, size = str(result.text, "utf-8"), len(result.text)
         else:
             shortened, left_out = _shortened(result, self._bytes_max)
             text, size = _text(shortened, self._bytes_max)
             size += left_out
         text = self._redactor.redact(text, marked)
         if "isError" in result and result["isError"] is True:
-            return Outcome("failed", "tool_error", None, None, text, None, size, duration_us)
+            return Outcome("failed", "tool_error", None, rule, text, None, size, duration_us)
         kind = "input_required" if result.get("resultType") == "input_required" else None
-        return Outcome("done", kind, None, None, text, None, size, duration_us)
+        return Outcome("done", kind, None, rule, text, None, size, duration_us)
 
-    def _failed(self, error: Exception, may_change: bool, duration_us: int) -> Outcome:
+    def _failed(self, error: Exception, may_change: bool, duration_us: int, rule: str | None) -> Outcome:
         state: State = "failed"
-        rule = None
         if isinstance(error, RemoteError):
             kind = "protocol_error"
         elif isinstance(error, Refused):

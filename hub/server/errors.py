@@ -18,6 +18,7 @@ from hub.errors import (
     InvalidParams,
     NotFound,
     OverLimit,
+    StoreBusy,
     Unapproved,
     Unauthorized,
     UpstreamError,
@@ -79,7 +80,7 @@ def fault_of(error: Exception, *, modern: bool, method: str = "", params: Json |
             return Fault(INTERNAL_ERROR, str(error), {**data, **_when(error)})
         if isinstance(error, Unapproved):
             return Fault(INTERNAL_ERROR, str(error), {**data, **(error.about or {})})
-        if isinstance(error, UpstreamError) and error.retry_seconds is not None:
+        if isinstance(error, UpstreamError | StoreBusy) and error.retry_seconds is not None:
             data["retry_after_seconds"] = error.retry_seconds
         return Fault(INTERNAL_ERROR, str(error), data)
     log.exception("a request failed in a way that nobody foresaw", exc_info=error)

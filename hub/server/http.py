@@ -28,7 +28,7 @@ from hub.server.headers import (
     text,
 )
 from hub.server.listening import SUBSCRIBING, agree, honoured
-from hub.server.methods import AFTER, answer, before, initialize, respond, silenced
+from hub.server.methods import AFTER, answer, before, failed, initialize, respond, result_of, silenced
 from hub.server.replies import (
     MODERN_STATUS,
     Rejection,
@@ -217,12 +217,17 @@ class HttpApp:
             )
             if outcome is None:
                 return
+        elif facts.prefers_stream:
+            outcome = await respond(front, caller, id, method, params)
         else:
-            code, answered = await respond(front, caller, id, method, params, bare=not facts.prefers_stream)
-            if not code and not facts.prefers_stream:
-                request.answer(200, answered, before=before(id), after=AFTER)
+            try:
+                result = await result_of(front, caller, method, params)
+            except Exception as error:
+                outcome = failed(error, caller, id, method, params)
+            else:
+                text, rest = result if isinstance(result, tuple) else (result, b"")
+                request.answer(200, text, before=before(id), after=rest + AFTER)
                 return
-            outcome = code, answered
         code, answered = outcome
         if not code and stream is not None and facts.prefers_stream:
             await stream.start()

@@ -19,6 +19,7 @@ from hub.server.era import (
     SERVER_INFO,
     SUPPORTED_VERSIONS,
     Caller,
+    Text,
     legacy_version,
     shaped,
     text_of,
@@ -38,46 +39,50 @@ __all__ = [
     "MODERN",
     "answer",
     "before",
+    "failed",
     "failure",
     "initialize",
     "is_use",
     "respond",
+    "result_of",
     "silenced",
 ]
 
-Method = Callable[[Front, Caller, str, Json, Notify | None], Awaitable[bytes]]
+Method = Callable[[Front, Caller, str, Json, Notify | None], Awaitable[Text]]
 """`(front, caller, method, params, notify)` -> the JSON text of the result."""
 
 
 async def respond(
-    front: Front,
-    caller: Caller,
-    id: int | str,
-    method: str,
-    params: Json,
-    notify: Notify | None = None,
-    *,
-    bare: bool = False,
+    front: Front, caller: Caller, id: int | str, method: str, params: Json, notify: Notify | None = None
 ) -> tuple[int, bytes]:
-    """The whole answer to one request, and the code of the error that it is (0: a result).
-
-    Args:
-        bare: Leave a result as it is: its sender puts it between `before` and `AFTER`.
-    """
+    """The whole answer to one request, and the code of the error that it is (0: a result)."""
     try:
-        handle = (MODERN if caller.modern else LEGACY).get(method)
-        if handle is None and front.hub.speakers(caller.agent, method):
-            handle = use_extension
-        if handle is None:
-            raise Fault(METHOD_NOT_FOUND, f"Method not found: {method:.100}")
-        text = await handle(front, caller, method, params, notify)
-        return 0, text if bare else answer(id, text)
+        return 0, answer(id, await result_of(front, caller, method, params, notify))
     except Exception as error:
-        fault = fault_of(error, modern=caller.modern, method=method, params=params)
-        return fault.code, failure(fault, id)
+        return failed(error, caller, id, method, params)
 
 
-def answer(id: int | str, result: bytes) -> bytes:
+async def result_of(
+    front: Front, caller: Caller, method: str, params: Json, notify: Notify | None = None
+) -> Text:
+    """The result alone: its sender puts it between `before` and `AFTER`. Raises whatever `failed` can say."""
+    handle = (MODERN if caller.modern else LEGACY).get(method)
+    if handle is None and front.hub.speakers(caller.agent, method):
+        handle = use_extension
+    if handle is None:
+        raise Fault(METHOD_NOT_FOUND, f"Method not found: {method:.100}")
+    return await handle(front, caller, method, params, notify)
+
+
+def failed(error: Exception, caller: Caller, id: int | str, method: str, params: Json) -> tuple[int, bytes]:
+    """The answer to a request that `error` came of, and its code."""
+    fault = fault_of(error, modern=caller.modern, method=method, params=params)
+    return fault.code, failure(fault, id)
+
+
+def answer(id: int | str, result: Text) -> bytes:
+    if isinstance(result, tuple):
+        return b"".join((before(id), *result, AFTER))
     return before(id) + result + AFTER
 
 
@@ -113,8 +118,9 @@ async def initialize(
     if type(capabilities) is not dict:
         raise Fault(INVALID_PARAMS, "Invalid params: 'capabilities' must be an object")
     version = legacy_version(requested)
+    left = await front.voices.left(agent.name) if kind == "legacy" else frozenset[str]()
     session = await front.sessions.open(
-        agent, kind=kind, version=version, client=client, capabilities=capabilities
+        agent, kind=kind, version=version, client=client, capabilities=capabilities, left=left
     )
     result: Json = {
         "protocolVersion": version,
@@ -177,7 +183,7 @@ async def _list(front: Front, caller: Caller, method: str, params: Json, notify:
     return page(front.hub.sight(caller.agent), method, caller.modern, params.get("cursor"))
 
 
-async def _use(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> bytes:
+async def _use(front: Front, caller: Caller, method: str, params: Json, notify: Notify | None) -> Text:
     """Use an entry: `tools/call`, `resources/read`, `prompts/get`, `completion/complete`."""
     arguments = params.get("arguments")
     if arguments is not None and type(arguments) is not dict:

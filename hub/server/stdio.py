@@ -12,12 +12,12 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Final
 
 import anyio
-from anyio.abc import TaskGroup
 
 from connectors.base import LET_GO, MODERN_VERSIONS
 from connectors.jsonrpc import (
@@ -58,6 +58,9 @@ WRITE_SECONDS: Final = 30.0
 LAST_SECONDS: Final = 2.0
 """How long calls may still run once the other side has closed its end."""
 
+END_SECONDS: Final = 5.0
+"""How long calls that are cancelled may take to say so in the record."""
+
 
 async def serve_stdio(front: Front, agent: Agent, session: str | None = None) -> None:
     """Speak with `agent` on this process's stdin and stdout until it closes them."""
@@ -97,7 +100,18 @@ async def serve_stream(
         await connection.close()
 
 
+class _Running:
+    """One call that is under way, and whether it has one of the places for calls."""
+
+    __slots__ = ("has_slot",)
+
+    def __init__(self) -> None:
+        self.has_slot = True
+
+
 class _Connection:
+    """Calls run in tasks beneath anyio on purpose: its groups, scopes and locks took 60 us a call."""
+
     def __init__(self, front: Front, agent: Agent, receive: Receive, send: Send, named: str | None) -> None:
         self._front = front
         self._agent = agent
@@ -106,8 +120,10 @@ class _Connection:
         self._named = named
         self._budget = Budget(front.message_bytes_max, VALUES_MAX)
         self._whole = anyio.CancelScope()
-        self._slots = anyio.Semaphore(CALLS_MAX, fast_acquire=True)
-        self._calls: dict[int | str, anyio.CancelScope] = {}
+        self._slots = asyncio.Semaphore(CALLS_MAX)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: dict[int | str, asyncio.Task[None]] = {}
+        """By the ids of their requests, until their answers are known."""
         self._session: Session | None = None
         self._legacy: Session | None = None
         """The session that `initialize` opened."""
@@ -117,25 +133,39 @@ class _Connection:
         """Whether the other side has closed its end."""
         self._told: Watch | None = None
         """What tells a legacy client of changes, from its handshake on."""
-        self._writing = anyio.Lock(fast_acquire=True)
-        self._write_scope: anyio.CancelScope | None = None
+        self._writing = asyncio.Lock()
         self._notes: deque[bytes] = deque(maxlen=OUTBOX_MAX)
         self._noted = anyio.Event()
 
     async def run(self, first: bytes) -> None:
-        with self._whole:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write_notes)
-                async with anyio.create_task_group() as calls:
-                    async for line in messages(self._receive, first, self._budget.bytes_max):
-                        await self._take(line, calls)
-                    self._ended = True
-                    for watch in [*self._watches, *([self._told] if self._told else [])]:
-                        watch.end("closing")
-                    calls.cancel_scope.deadline = anyio.current_time() + LAST_SECONDS
-                    if self._write_scope is not None:
-                        self._write_scope.deadline = calls.cancel_scope.deadline
-                tasks.cancel_scope.cancel()
+        notes = self._spawn(self._write_notes())
+        try:
+            with self._whole:
+                async for line in messages(self._receive, first, self._budget.bytes_max):
+                    await self._take(line)
+                self._ended = True
+                for watch in [*self._watches, *([self._told] if self._told else [])]:
+                    watch.end("closing")
+                last = self._tasks - {notes}
+                if last:
+                    await asyncio.wait(last, timeout=LAST_SECONDS)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({notes, *self._tasks}, timeout=END_SECONDS)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a request failed in an unforeseen way", exc_info=error)
+            self._whole.cancel()
 
     async def close(self) -> None:
         if self._told is not None:
@@ -150,7 +180,7 @@ class _Connection:
 
     # In
 
-    async def _take(self, line: bytes | None, calls: TaskGroup) -> None:
+    async def _take(self, line: bytes | None) -> None:
         if line is None:
             most = f"{self._budget.bytes_max} bytes (the hub's setting `message`)"
             message = f"Message too large: at most {most}"
@@ -167,28 +197,28 @@ class _Connection:
         if kind == "request":
             modern = said_version(message) is not None
             try:
-                await self._request(message, calls)
+                await self._request(message)
             except Exception as error:
                 await self._write(failure(fault_of(error, modern=modern), message["id"]))
         elif kind == "notification":
-            self._notification(message, calls)
+            self._notification(message)
         elif self._legacy is not None:
             self._front.questions.answer(self._legacy.id, message)
 
-    def _notification(self, message: Json, calls: TaskGroup) -> None:
+    def _notification(self, message: Json) -> None:
         if message["method"] == "notifications/cancelled":
             id = (message.get("params") or {}).get("requestId")
             # A number that only equals the id is not the id: 1.0 is not 1.
-            scope = self._calls.get(id) if type(id) is int or type(id) is str else None
-            if scope is not None:
-                scope.cancel()
+            call = self._calls.get(id) if type(id) is int or type(id) is str else None
+            if call is not None:
+                call.cancel()
         elif message["method"] == "notifications/initialized":
             told = self._told
             if told is not None and told not in self._watches:
                 self._watches.add(told)
-                calls.start_soon(self._tell_changes, told)
+                self._spawn(self._tell_changes(told))
 
-    async def _request(self, message: Json, calls: TaskGroup) -> None:
+    async def _request(self, message: Json) -> None:
         """Answer at once, or start what answers. Raises what is wrong with the request."""
         id, method, params = message["id"], message["method"], message.get("params") or {}
         agent = self._front.current(self._agent)
@@ -209,12 +239,14 @@ class _Connection:
             if (wanted.uris or wanted.tasks) and caller.session is None:
                 caller.session = await self._open(caller)
             self._listening += 1
-            self._start(calls, id, self._listen, caller, id, wanted)
+            self._start(id, self._listen(caller, id, wanted), self._heard)
         elif is_use(self._front, caller, method) or (method in SUBSCRIBING and caller.watch is not None):
             if caller.session is None:
                 caller.session = await self._open(caller)
             await self._slots.acquire()
-            self._start(calls, id, self._call, caller, id, method, params)
+            running = _Running()
+            call = self._call(running, caller, id, method, params)
+            self._start(id, call, partial(self._leave, running))
         else:
             await self._write((await respond(self._front, caller, id, method, params))[1])
             if not caller.modern and caller.session is not None:
@@ -258,61 +290,60 @@ class _Connection:
 
     # Work
 
-    def _start(self, calls: TaskGroup, id: int | str, function: Any, *arguments: Any) -> None:
-        """Run `function` so that it can be cancelled by its request's id from now on."""
-        scope = self._calls[id] = anyio.CancelScope()
+    def _start(self, id: int | str, work: Coroutine[Any, Any, None], ended: Callable[[], None]) -> None:
+        """Let it run, cancelled by the id of its request; then call `ended`, even if it never began."""
 
-        async def run() -> None:
-            try:
-                with scope:
-                    await function(*arguments)
-            finally:
-                if self._calls.get(id) is scope:
-                    del self._calls[id]
+        def end(task: asyncio.Task[None]) -> None:
+            self._over(id, task)
+            ended()
 
-        calls.start_soon(run)
+        task = self._calls[id] = self._spawn(work)
+        task.add_done_callback(end)
 
-    async def _call(self, caller: Caller, id: int | str, method: str, params: Json) -> None:
-        mute = silenced(caller, method, params)
-        scope = self._calls[id]
-        has_slot = True
+    def _over(self, id: int | str, task: asyncio.Task[Any] | None) -> None:
+        """The request has its answer: nothing cancels it any more."""
+        if self._calls.get(id) is task:
+            del self._calls[id]
 
-        @asynccontextmanager
-        async def back() -> AsyncIterator[Say]:
-            # Whoever waits for an answer must not keep it from being read.
-            nonlocal has_slot
-            self._slots.release()
-            has_slot = False
-            yield self._write
-            await self._slots.acquire()
-            has_slot = True
-
-        def notify(method: str, params: Json) -> None:
-            # What comes late belongs to nothing any longer.
-            silent = mute is None or method in mute or method == LET_GO
-            if not silent and self._calls.get(id) is scope:
-                self._note(notification(method, params))
-
+    async def _call(
+        self, running: _Running, caller: Caller, id: int | str, method: str, params: Json
+    ) -> None:
+        mute, task = silenced(caller, method, params), asyncio.current_task()
         if not caller.modern:
-            caller.back = back
-        try:
-            answered = await respond(
-                self._front, caller, id, method, params, None if mute is None else notify
-            )
-            await self._write(answered[1])
-        finally:
-            if has_slot:
-                self._slots.release()
+            caller.back = partial(self._back, running)
+        notify = None if mute is None else partial(self._tell, mute, id, task)
+        answered = await respond(self._front, caller, id, method, params, notify)
+        self._over(id, task)
+        await self._write(answered[1])
+
+    def _leave(self, running: _Running) -> None:
+        if running.has_slot:
+            self._slots.release()
+
+    def _heard(self) -> None:
+        self._listening -= 1
+
+    def _tell(self, mute: frozenset[str], id: int | str, task: Any, method: str, params: Json) -> None:
+        # What comes late belongs to nothing any longer.
+        if method not in mute and method != LET_GO and self._calls.get(id) is task:
+            self._note(notification(method, params))
+
+    @asynccontextmanager
+    async def _back(self, running: _Running) -> AsyncIterator[Say]:
+        # Whoever waits for an answer must not keep it from being read.
+        self._slots.release()
+        running.has_slot = False
+        yield self._write
+        await self._slots.acquire()
+        running.has_slot = True
 
     async def _listen(self, caller: Caller, id: int | str, wanted: Wanted) -> None:
-        try:
-            with self._watch(wanted.methods) as watch:
-                await self._write(acknowledged(id, await agree(self._front, caller, watch, wanted)))
-                await self._relay(watch, lambda params: stamped(params, id))
-            if watch.ended == "closing":
-                await self._write(closing(id))
-        finally:
-            self._listening -= 1
+        with self._watch(wanted.methods) as watch:
+            await self._write(acknowledged(id, await agree(self._front, caller, watch, wanted)))
+            await self._relay(watch, lambda params: stamped(params, id))
+        self._over(id, asyncio.current_task())
+        if watch.ended == "closing":
+            await self._write(closing(id))
 
     async def _tell_changes(self, watch: Watch) -> None:
         """What a legacy client is told unasked, or because it subscribed."""
@@ -359,13 +390,11 @@ class _Connection:
             try:
                 waits = self._send(b"\n".join([*lines, b""]))
                 if waits is not None:  # Only then: a scope and its timer cost 10 us.
-                    with anyio.fail_after(WRITE_SECONDS, shield=True) as self._write_scope:
+                    with anyio.fail_after(WRITE_SECONDS):
                         await waits
                 return
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):  # or TimeoutError
                 pass
-            finally:
-                self._write_scope = None
         # Nobody reads any longer, or not in time.
         self._whole.cancel()
         await anyio.lowlevel.checkpoint()

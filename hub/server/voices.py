@@ -34,6 +34,9 @@ VOICES_OF_AGENT_MAX: Final = 1000
 """One agent's sessions give way to its own further ones, not others' to them."""
 
 _LOOK_SECONDS: Final = 60.0
+_GOODBYES: Final = 6
+_GOODBYE_SECONDS: Final = 0.005
+"""How often, and for how long each, a client that comes waits for one that may just be going."""
 
 
 class Turn:
@@ -65,6 +68,8 @@ class Voice:
         self.watch = watch
         self.used = now
         """When the session last asked for something or listened, on the monotonic clock."""
+        self.left = False
+        """Whether its client listened, does so no longer, and has not asked for anything since."""
         self._turns: list[Turn] = []
 
     @property
@@ -74,7 +79,7 @@ class Voice:
     @contextmanager
     def turn(self) -> Iterator[Turn]:
         """A further connection, the newest from now on."""
-        turn, before = Turn(self), self.newest
+        turn, before, self.left = Turn(self), self.newest, False
         self._turns.append(turn)
         if before is not None:
             before.interrupt()
@@ -82,6 +87,7 @@ class Voice:
             yield turn
         finally:
             self._turns.remove(turn)
+            self.left = self.newest is None
             if self.newest is not None:
                 self.newest.interrupt()
 
@@ -136,7 +142,21 @@ class Voices:
         """A session asked for something."""
         voice = self._voices.get(session)
         if voice is not None:
-            voice.used = self._env.monotonic()
+            voice.used, voice.left = self._env.monotonic(), False
+
+    async def left(self, agent: str) -> frozenset[str]:
+        """The agent's sessions whose clients seem to have gone without a word.
+
+        A client that goes and comes at once may be heard to come first: so while the one that came last
+        listens, this waits a moment.
+        """
+        waits = _GOODBYES
+        while True:
+            mine = [(id, each) for id, each in self._voices.items() if each.watch.agent.name == agent]
+            if not mine or mine[-1][1].newest is None or not waits:
+                return frozenset(id for id, voice in mine if voice.left)
+            waits -= 1
+            await anyio.sleep(_GOODBYE_SECONDS)
 
     def close(self, session: str) -> None:
         """The session is over."""

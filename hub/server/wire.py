@@ -39,15 +39,20 @@ class Wire:
             come one after the other. If it returns or raises without a whole answer, the connection is cut.
         connections_max: At most this many at once; further ones are answered 503. At most half of the
             files that this process may open.
+        is_behind: Whether requests should wait, as what they lead to cannot keep up.
     """
 
     def __init__(
-        self, handle: Callable[[Request], Awaitable[None]], *, connections_max: int = CONNECTIONS_MAX
+        self,
+        handle: Callable[[Request], Awaitable[None]],
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self.handle = handle
         self.tasks: dict[Request, asyncio.Task[None]] = {}
         """By request that is under way."""
-        self.turns = Turns(self.tasks)
+        self.turns = Turns(self.tasks, is_behind=is_behind)
         """Which requests are begun when."""
         self.loop: asyncio.AbstractEventLoop
         self.ended = anyio.Event()
@@ -105,7 +110,7 @@ class Wire:
 
     def done(self, request: Request) -> None:
         self.tasks.pop(request, None)
-        self.turns.freed()
+        self.turns.freed(request)
         if not self.tasks:
             self._settle()
 

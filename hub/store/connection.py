@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
-from hub.errors import StoreError
+from hub.errors import NotCurrent, StoreError
 from hub.store import migrations
 
 __all__ = ["BUSY_SECONDS", "Synchronous", "hinders", "open_for_writing", "open_read_only", "why"]
@@ -50,9 +50,13 @@ def open_for_writing(path: Path, synchronous: Synchronous = "normal") -> sqlite3
         StoreError: not a database of this hub or of a newer one (then nothing is changed), locked,
             not writable.
     """
-    is_current = not _create(path) and path.stat().st_size > 0 and _is_current(path)
+    is_current = not _create(path) and len(_seen(path)) == len(migrations.NAMES)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         path.chmod(0o600)
+    # They stand for themselves; not told so, sqlite3 looks for another meaning: 0.2 us for each value.
+    nothing: dict[None, None] = {}
+    sqlite3.register_adapter(type(None), nothing.get)
+    sqlite3.register_adapter(bytes, bytes)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -78,12 +82,13 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     May be used by one thread at a time.
 
     Raises:
-        StoreError: there is none yet, it is of another version or another program, or locked.
+        NotCurrent: there is none yet, or it is of an older version. A hub that starts right now changes that.
+        StoreError: it is of a newer version or another program, or locked.
     """
-    if not path.exists():
-        raise StoreError(f"{path} does not exist: no hub has run here yet. Start one with `hub serve`.")
-    if not _is_current(path):
-        raise StoreError(f"{path} is of an older version of the hub. Start the hub once; that updates it.")
+    if not path.exists() or not (seen := _seen(path)):
+        raise NotCurrent(f"{path} does not exist: no hub has run here yet. Start one with `hub serve`.")
+    if len(seen) < len(migrations.NAMES):
+        raise NotCurrent(f"{path} is of an older version of the hub. Start the hub once; that updates it.")
     return _connect_read_only(path)
 
 
@@ -105,8 +110,10 @@ def _create(path: Path) -> bool:
     raise StoreError(f"{path} cannot be used: {reason}. {_fix(path)}")
 
 
-def _is_current(path: Path) -> bool:
-    """Whether it has seen all changes; raises `StoreError` where it cannot be ours. Changes nothing."""
+def _seen(path: Path) -> tuple[str, ...]:
+    """The changes that it has seen; raises `StoreError` where it cannot be ours. Changes nothing."""
+    if not path.stat().st_size:
+        return ()
     connection = _connect_read_only(path)
     try:
         seen = migrations.applied(connection)
@@ -122,7 +129,7 @@ def _is_current(path: Path) -> bool:
             f"{path} was written by a newer version of the hub (it holds {unknown[-1]!r:.80}). "
             "Use that version, or move the file away to begin a new one; nothing was changed."
         )
-    return len(seen) == len(migrations.NAMES)
+    return seen
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:

@@ -20,7 +20,7 @@ from hub.env import Env
 from hub.errors import StoreError
 from hub.store.connection import Synchronous, open_read_only, why
 from hub.store.forgetting import truncate_log
-from hub.store.writer import Writer
+from hub.store.writer import QUEUE_MAX, Writer
 
 __all__ = ["Store"]
 
@@ -29,6 +29,8 @@ T = TypeVar("T")
 _READERS_MAX: Final = 4
 _STOP_SECONDS: Final = 10.0
 _SCRUBS: Final = 20
+_CROWDED: Final = QUEUE_MAX // 4
+"""Rows that wait: half a second of what the hub can do, at most. Calls wait at the door from here on."""
 
 
 class Store:
@@ -54,15 +56,20 @@ class Store:
             await writer.start()
             yield store
         finally:
+            # The writer goes last: only a connection that may write takes the write-ahead log away with it.
+            store._close_readers()
             with anyio.move_on_after(_STOP_SECONDS, shield=True):
                 await writer.stop()
-            while store._readers:
-                store._readers.pop().close()
+            store._close_readers()
 
     @property
     def trouble(self) -> str | None:
         """Why nothing can be written at present, as a sentence; ends by itself when it can be again."""
         return self._writer.trouble
+
+    def crowded(self) -> bool:
+        """Whether so much waits to be written that no more should be begun. Where nothing can be: no."""
+        return self._writer.waiting() > _CROWDED and self._writer.trouble is None
 
     @property
     def committed(self) -> int:
@@ -121,6 +128,10 @@ class Store:
         """
         await self._writer.catch_up()
         return await anyio.to_thread.run_sync(self._read, work, limiter=self._limiter)
+
+    def _close_readers(self) -> None:
+        while self._readers:
+            self._readers.pop().close()
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -10,10 +10,10 @@ import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.store import audit
+from hub.store import audit, results
 from hub.store.connection import BUSY_SECONDS
 
-__all__ = ["Forgotten", "forget_session", "truncate_log"]
+__all__ = ["Forgotten", "forget_result", "forget_session", "truncate_log"]
 
 
 class Forgotten(NamedTuple):
@@ -41,6 +41,7 @@ _DELETED: Final = (
 _DELETED_ALONG: Final = (
     f"DELETE FROM result_uses WHERE call IN ({_CALLS})",
     "DELETE FROM leases WHERE scope = 'session' AND owner = ?1",
+    "DELETE FROM updates WHERE session = ?1",
     "UPDATE sessions SET goes_on = NULL WHERE goes_on = ?1",
 )
 
@@ -86,6 +87,20 @@ def forget_session(
     finally:
         connection.execute("PRAGMA secure_delete = OFF")
     return Forgotten(calls, approvals=approvals, **counts)
+
+
+def forget_result(connection: sqlite3.Connection, id: str, now: int, said: dict[str, str | int]) -> None:
+    """Delete one stored result. To be called in a transaction.
+
+    Args:
+        said: What the chain says of it, and of who wants it.
+    """
+    connection.execute("PRAGMA secure_delete = ON")
+    try:
+        results.delete(connection, id)
+        audit.note(connection, now, "result.deleted", id, said)
+    finally:
+        connection.execute("PRAGMA secure_delete = OFF")
 
 
 def truncate_log(path: Path) -> bool:

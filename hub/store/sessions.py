@@ -24,6 +24,7 @@ __all__ = [
     "list_named",
     "list_sessions",
     "open_named",
+    "sessions_named",
     "set_goal",
     "set_labels",
     "set_log_level",
@@ -134,6 +135,14 @@ def find_named(connection: sqlite3.Connection, agent: str, reach: str, name: str
     return None if row is None else SessionRow(*row)
 
 
+def sessions_named(connection: sqlite3.Connection, name: str) -> list[SessionRow]:
+    """Any agent's of that name, the newest first; some."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM sessions WHERE name = ? ORDER BY opened DESC, id DESC LIMIT 20", (name,)
+    )
+    return [SessionRow(*row) for row in rows]
+
+
 def list_named(
     connection: sqlite3.Connection, agent: str, reach: str, *, but: str, limit: int = 20
 ) -> list[SessionRow]:
@@ -164,11 +173,16 @@ def open_named(connection: sqlite3.Connection, new: SessionRow) -> SessionRow:
     return new
 
 
-def insert_after(connection: sqlite3.Connection, new: SessionRow, since: int) -> SessionRow | None:
+def insert_after(
+    connection: sqlite3.Connection, new: SessionRow, since: int, left: frozenset[str] = frozenset()
+) -> SessionRow | None:
     """Insert a connection's session; the one that it goes on with, if the same client's last has just ended.
 
     That one is open again then, though its own client cannot come back to it. Those that nobody has come
     back to since `since` are closed.
+
+    Args:
+        left: Of those that are open, the ones whose clients have gone.
     """
     whose = (new.agent, new.reach, new.kind, new.client)
     connection.execute(
@@ -183,6 +197,8 @@ def insert_after(connection: sqlite3.Connection, new: SessionRow, since: int) ->
     ).fetchone()
     before = None if last is None else SessionRow(*last)
     ended = None if before is None else before.closed if before.gone is None else before.gone
+    if before is not None and before.id in left:
+        ended = before.seen
     if before is None or ended is None or min(ended, before.seen) < since:
         insert(connection, new)
         return None

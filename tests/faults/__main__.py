@@ -1,10 +1,10 @@
 """Run the fault table, or some of it.
 
-    python -m tests.faults [--smoke] [--only R1,R14] [--others connected|anew] [--write]
+    python -m tests.faults [--smoke] [--only R1,R14] [--others connected|anew|contextforge] [--write]
 
 Exit status 1 where a promise of the hub did not hold. `--others`: the same scripts against a FastMCP proxy
-(with one client for each server, or a new one for each call), which has promised nothing. `--write`: keep
-the figures in `results.json` and render `docs/reliability.md`.
+(with one client for each server, or a new one for each call), or ContextForge; they have promised nothing.
+`--write`: keep the figures in `results.json` and render `docs/reliability.md`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import anyio
 
 from tests.faults import results
 from tests.faults.figures import Figures, Row, Scale
-from tests.faults.places import FASTMCP, HUB, Start
+from tests.faults.others import OTHERS
+from tests.faults.places import HUB, Start
 from tests.faults.table import TABLE
 
 __all__ = ["main", "tried"]
@@ -49,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
     parser.add_argument("--smoke", action="store_true", help="the small tier")
     parser.add_argument("--only", default="", help="rows, with commas between")
-    parser.add_argument("--others", choices=list(FASTMCP), help="against a FastMCP proxy")
+    parser.add_argument("--others", choices=list(OTHERS), help="against another one")
     parser.add_argument("--write", action="store_true", help="keep the figures, render the page")
     options = parser.parse_args(arguments)
-    start, scale = (FASTMCP[options.others] if options.others else HUB), Scale(options.smoke)
+    start, scale = (OTHERS[options.others] if options.others else HUB), Scale(options.smoke)
     wanted = options.only.split(",") if options.only else [row.id for row in TABLE]
-    broken = 0
+    broken, began = 0, time.monotonic()
     for row in TABLE:
         if row.id not in wanted or (options.others and not row.others):
             continue
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         broken += bool(found.broken)
         if options.write:
             results.keep(row, start.word, scale, found, os.getloadavg()[0])
+    sys.stdout.write(f"{time.monotonic() - began:.0f} s; {broken} rows with what did not hold\n")
     return 1 if broken and not options.others else 0
 
 

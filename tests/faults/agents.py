@@ -18,6 +18,7 @@ from tests.faults.places import Place
 __all__ = ["Agent", "Others", "Said", "lag", "opened", "ready_within", "state"]
 
 CALL_SECONDS = 30.0
+LEAST_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,24 @@ class Agent:
 
     def prepared(self, server: str, tool: str, arguments: dict[str, Any]) -> bytes:
         """All bytes of a call."""
-        place, name = self._place, self._place.name(server, tool)
-        if name not in self._heads:
-            said = versions.headers_of(place.era, "tools/call", name)
-            self._heads[name] = head(place.port, "/mcp", {**self._headers, **said})
+        name = self._place.name(server, tool)
+        return self._prepared("tools/call", {"name": name, "arguments": arguments}, name)
+
+    async def listed(self) -> list[str]:
+        """The names of all tools that it is shown."""
+        said = await self.send(self._prepared("tools/list", {}, None), CALL_SECONDS)
+        tools = said.message["result"]["tools"] if isinstance(said.message, dict) else []
+        return [each["name"] for each in tools]
+
+    def _prepared(self, method: str, params: dict[str, Any], name: str | None) -> bytes:
+        place, key = self._place, name or method
+        if key not in self._heads:
+            said = versions.headers_of(place.era, method, name)
+            self._heads[key] = head(place.port, "/mcp", {**self._headers, **said})
         self._id += 1
-        params = {"name": name, "arguments": arguments, **versions.meta_of(place.era)}
-        body = orjson.dumps({"jsonrpc": "2.0", "id": self._id, "method": "tools/call", "params": params})
-        return b"%b%d\r\n\r\n%b" % (self._heads[name], len(body), body)
+        params = {**params, **versions.meta_of(place.era)}
+        body = orjson.dumps({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
+        return b"%b%d\r\n\r\n%b" % (self._heads[key], len(body), body)
 
     async def call(self, server: str, tool: str, seconds: float = CALL_SECONDS, **arguments: Any) -> Said:
         return await self.send(self.prepared(server, tool, arguments), seconds)
@@ -72,11 +83,14 @@ class Agent:
         began = time.perf_counter()
         try:
             with anyio.fail_after(seconds):
+                if self._connection.closed:  # It was idle for too long, or the last answer is still to come.
+                    self._connection = await Connection.open(self._place.port)
                 answer = await self._connection.send(request)
-        except ConnectionError:
-            return Said(0, time.perf_counter() - began)
         except TimeoutError:
+            self._connection.close()
             return Said(-1, time.perf_counter() - began)
+        except OSError:
+            return Said(0, time.perf_counter() - began)
         took = time.perf_counter() - began
         try:
             message = load.message_of(answer)
@@ -121,12 +135,14 @@ class Others:
 
     @asynccontextmanager
     async def calling(self, agent: Agent, server: str, least: int = 100) -> AsyncIterator[None]:
-        """All through the block, and until there are some."""
+        """All through the block, and until there are some, or `LEAST_SECONDS` longer."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.measure, agent, server, 10**9)
             yield
-            while len(self.times) < least:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+            with anyio.move_on_after(LEAST_SECONDS):
+                while len(self.times) < least:  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+            self.errors += not self.times  # Nothing was answered at all.
             tasks.cancel_scope.cancel()
 
 

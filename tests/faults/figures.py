@@ -24,6 +24,10 @@ class Scale:
     def __call__(self, smoke: int, long: int) -> int:
         return smoke if self.smoke else long
 
+    def bound(self, long: float) -> float:
+        """A bound of a time: wide in the smoke tier, which must not fail for what else the machine does."""
+        return 10 * long if self.smoke else long
+
 
 @dataclass(slots=True)
 class Figures:

@@ -1,95 +1,179 @@
-"""Calls that begin when it is their time, whatever became of those before: an open loop.
+"""Calls that begin when it is their time, whatever became of those before (an open loop).
 
-Without a task, a timer or a parser for each call, so that what is measured is the other side: an answer is
-small, comes in one piece, and only its status is looked at, and whether it has what a good one has in it.
+`python -m tests.faults.flood`, with an order in JSON on its standard input: see `_flood`.
+
+It shares the machine with what it measures, and is as thin as Python allows: a call is one `send`, one
+`recv` and no parser (some 10 us of CPU; some 75,000 a second against something that does nothing). An answer
+is taken to come in one piece; only its status is looked at, and whether it has what a good one has in it. A
+connection has at most one call under way. Where none is free, a call is not sent, but counted: `unsent`.
 """
 
 from __future__ import annotations
 
-import asyncio
+import json
+import select
+import socket
+import subprocess
+import sys
 import time
-from typing import Any, cast
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
-import anyio
+from tests.faults.figures import at
+from tests.sources import ROOT
 
-from tests.faults.agents import Agent
-from tests.faults.places import Place
+if TYPE_CHECKING:
+    from anyio.abc import Process
 
-__all__ = ["Answer", "Flood"]
+__all__ = ["AS_FAST_AS_ANSWERED", "Flood", "Flooded", "flooding"]
 
-STEP_SECONDS = 0.01
+AS_FAST_AS_ANSWERED = 1e9
+"""As a rate: a closed loop, each connection calls again once it is answered."""
+
+STEP_SECONDS = 0.001
 LAST_SECONDS = 10.0
 """How long the last answers may take."""
+BEGUN = b"begun\n"
+_READ_BYTES = 65536
 
-Answer = tuple[int, float, bool, bool]
-"""Status, seconds, whether it was good, whether it says when to come again."""
 
+@dataclass(slots=True)
+class Flooded:
+    """What came of a flood. Times in seconds."""
 
-class _Line(asyncio.Protocol):
-    """One connection, one call at a time."""
-
-    def __init__(self, flood: Flood) -> None:
-        self._flood = flood
-        self._began = 0.0
-        self.transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-
-    def begin(self, request: bytes) -> None:
-        self._began = time.perf_counter()
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        advice = b"retry-after" in data or b"retry_after" in data
-        took = time.perf_counter() - self._began
-        self._flood.answers.append((int(data[9:12]), took, b'"content"' in data, advice))
-        self._flood.free.append(self)
+    seconds: float
+    """Until the last answer, where that took longer than the sending."""
+    sent: int = 0
+    unsent: int = 0
+    good: int = 0
+    good_p99: float = 0.0
+    shed: int = 0
+    """Answered below 500 and not well, and told when to come again."""
+    shed_p50: float = 0.0
+    shed_p99: float = 0.0
+    other: Mapping[str, int] = field(default_factory=dict)
+    """All further answers, by status; `cut`: the connection broke; `none`: no answer came."""
 
 
 class Flood:
-    """Of one agent.
+    """One that has begun."""
 
-    Args:
-        request: All bytes of a call.
-    """
+    def __init__(self, process: Process) -> None:
+        self._process = process
 
-    def __init__(self, request: bytes) -> None:
-        self.answers: list[Answer] = []
-        self.unsent = 0
-        """Those for which no connection was free."""
-        self.free: list[_Line] = []
-        self._request = request
-        self._all: list[_Line] = []
+    async def done(self) -> Flooded:
+        """What came of it, once it is over."""
+        assert self._process.stdout is not None
+        said = b"".join([part async for part in self._process.stdout])
+        return Flooded(**json.loads(said))
 
-    @classmethod
-    async def opened(
-        cls, place: Place, agent: Agent, server: str, tool: str, connections: int, **arguments: Any
-    ) -> Flood:
-        flood = cls(agent.prepared(server, tool, dict(arguments)))
-        loop = asyncio.get_running_loop()
-        for _ in range(connections):
-            _, line = await loop.create_connection(lambda: _Line(flood), "127.0.0.1", place.port)
-            flood._all.append(line)
-        flood.free += flood._all
-        return flood
 
-    async def run(self, rate: float, seconds: float) -> None:
-        """Send so many a second for so long, and wait for the last answers."""
-        began, begun = time.perf_counter(), 0
-        while (passed := time.perf_counter() - began) < seconds:
+@asynccontextmanager
+async def flooding(
+    port: int, request: bytes, *, connections: int, seconds: float, rate: float = AS_FAST_AS_ANSWERED
+) -> AsyncIterator[Flood]:
+    """Send so many calls a second for so long. It has begun when the block is entered, and ends with it."""
+    import anyio
+
+    order = {
+        "port": port,
+        "connections": connections,
+        "rate": rate,
+        "seconds": seconds,
+        "request": request.decode(),
+    }
+    process = await anyio.open_process(
+        [sys.executable, "-m", "tests.faults.flood"], stdin=subprocess.PIPE, stderr=None, cwd=ROOT
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        with anyio.fail_after(30):
+            await process.stdin.send(json.dumps(order).encode())
+            await process.stdin.aclose()
+            assert await process.stdout.receive(len(BEGUN)) == BEGUN
+        with anyio.fail_after(seconds + LAST_SECONDS + 30):
+            yield Flood(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+def _flood(port: int, connections: int, rate: float, seconds: float, request: str) -> Flooded:
+    sent = request.encode()
+    clock = time.perf_counter
+    lines = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
+    by_number = {line.fileno(): line for line in lines}
+    ready = select.epoll()
+    for number, line in by_number.items():
+        line.setblocking(False)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ready.register(number, select.EPOLLIN)
+    free = deque(by_number)
+    under_way: dict[int, float] = {}
+    good, shed, other = list[float](), list[float](), dict[str, int]()
+    begun = due = unsent = 0
+    sys.stdout.write(BEGUN.decode())
+    sys.stdout.flush()
+    began = clock()
+    while True:
+        passed = clock() - began
+        if passed < seconds:
             due = int(passed * rate)
-            for _ in range(due - begun):
-                if self.free:
-                    self.free.pop(0).begin(self._request)
+            while begun < due and free:
+                number = free.popleft()
+                under_way[number] = clock()
+                by_number[number].send(sent)
+                begun += 1
+                if not begun % 64:
+                    break  # what has been answered meanwhile is looked at first
+            else:
+                if begun < due and rate < AS_FAST_AS_ANSWERED:
+                    unsent += due - begun
+                begun = due
+        elif under_way and passed < seconds + LAST_SECONDS:
+            due = begun
+        else:
+            break
+        for number, _ in ready.poll(0 if begun < due and free else STEP_SECONDS):
+            try:
+                data = by_number[number].recv(_READ_BYTES)
+            except OSError:
+                data = b""
+            since = under_way.pop(number, None)
+            if not data:
+                ready.unregister(number)
+                if since is None:
+                    free.remove(number)
+                other["cut"] = other.get("cut", 0) + 1
+            elif since is not None:
+                took, status = clock() - since, data[9:12]
+                free.append(number)
+                if b'"content"' in data:
+                    good.append(took)
+                elif status < b"500" and b"retry" in data:
+                    shed.append(took)
                 else:
-                    self.unsent += 1
-            begun = due
-            await anyio.sleep(STEP_SECONDS)
-        with anyio.move_on_after(LAST_SECONDS):
-            while len(self.free) < len(self._all):  # noqa: ASYNC110
-                await anyio.sleep(STEP_SECONDS)
+                    other[status.decode()] = other.get(status.decode(), 0) + 1
+    took = clock() - began
+    if under_way:
+        other["none"] = len(under_way)
+    return Flooded(
+        took,
+        len(good) + len(shed) + sum(other.values()),
+        unsent,
+        len(good),
+        at(good, 99),
+        len(shed),
+        at(shed, 50),
+        at(shed, 99),
+        other,
+    )
 
-    def close(self) -> None:
-        for line in self._all:
-            line.transport.close()
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(_flood(**json.load(sys.stdin)))))

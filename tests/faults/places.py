@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import anyio
 
 from benchmarks import versions
-from benchmarks.fastmcp import installed
+from benchmarks.fastmcp import ENVIRONMENT, SCRIPT
 from benchmarks.processes import free_port, process, ready
 from hub.env import SystemEnv
 from hub.home import Home
@@ -135,9 +135,15 @@ async def _issue(home: Path, agents: Sequence[str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(home: Path, tokens: Mapping[str, str], *arguments: str) -> AsyncIterator[Place]:
-    """A hub over a folder that is there; told to end, if that has not been done before."""
-    hub = Running(home, "--port", "0", *arguments)
+async def serving(
+    home: Path, tokens: Mapping[str, str], *arguments: str, **more: str
+) -> AsyncIterator[Place]:
+    """A hub over a folder that is there; told to end, if that has not been done before.
+
+    Args:
+        more: Variables of its environment.
+    """
+    hub = Running(home, "--port", "0", *arguments, **more)
     try:
         url = await anyio.to_thread.run_sync(lambda: hub.url)
         port = int(url.rpartition(":")[2].partition("/")[0])
@@ -163,11 +169,10 @@ class _FastMcp:
         settings: Mapping[str, Any] | None = None,
         more: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> AsyncIterator[Place]:
-        python = await anyio.to_thread.run_sync(installed)
+        python = await anyio.to_thread.run_sync(ENVIRONMENT.python)
         port, log = free_port(), folder / "fastmcp.log"
-        script = Path(__file__).with_name("fastmcp_proxy.py")
         with process(
-            [str(python), "-P", str(script), str(port), self._way, json.dumps(servers)], log, cwd=folder
+            [str(python), "-P", str(SCRIPT), str(port), self._way, json.dumps(servers)], log, cwd=folder
         ) as it:
             await ready(it, port, log)
             yield Place(port, it.pid, "legacy", "{}_{}".format)

@@ -43,19 +43,19 @@ async def run(start: Start, folder: Path, scale: Scale) -> Figures:
                         tasks.start_soon(lambda *a, kw=arguments: call(*a, **kw), number, server, tool)
         if place.hub is not None:
             late = await lag(place)
-            found.say(
-                f"event loop late by {late['p99']:.0f} ms (p99)", late["p99"] < (300 if scale.smoke else 50)
-            )
+            found.say(f"event loop late by {late['p99']:.0f} ms (p99)", late["p99"] < scale.bound(50))
     for server, word in (("hung", "hangs"), ("drip", "says a byte at a time"), ("deaf", "does not read")):
         times = [each.seconds for each in said[server]]
         answered = sum(each.status > 0 for each in said[server])
         found.say(
             f"{word}: {answered} of {AT_ONCE} answered, after {min(times):.2f} to {max(times):.2f} s",
-            answered == AT_ONCE and min(times) >= DEADLINE - 0.1 and max(times) <= DEADLINE + 0.5,
+            answered == AT_ONCE
+            and min(times) >= DEADLINE - 0.1
+            and max(times) <= DEADLINE + scale.bound(0.5),
         )
     ratio = at(others.times, 99) / at(before.times, 99)
     found.say(f"others: {others.errors} errors, p99 {milliseconds(at(others.times, 99))} (x{ratio:.1f})",
-              others.errors == 0 and (ratio < 3 or at(others.times, 99) < 0.1))  # fmt: skip
+              others.errors == 0 and (ratio < 3 or at(others.times, 99) < scale.bound(0.1)))  # fmt: skip
     return found
 
 

@@ -48,15 +48,13 @@ async def run(start: Start, folder: Path, scale: Scale) -> Figures:
     found.say(
         f"others' p99 {milliseconds(at(before.times, 99))}, at worst {milliseconds(worst[1])} "
         f"(x{ratio:.1f}, {worst[0]})",
-        ratio < 2 or (worst[1] < 0.25 and scale.smoke),
+        ratio < 2 or (scale.smoke and worst[1] < 1),
     )
     found.say(
         f"memory +{most / MEGABYTE:.0f} MB at most, +{after / MEGABYTE:.0f} MB after", most < 40 * MEGABYTE
     )
     if late is not None:
-        found.say(
-            f"event loop late by {late['p99']:.0f} ms (p99)", late["p99"] < (300 if scale.smoke else 50)
-        )
+        found.say(f"event loop late by {late['p99']:.0f} ms (p99)", late["p99"] < scale.bound(50))
     return found
 
 

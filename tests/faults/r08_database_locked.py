@@ -57,7 +57,7 @@ async def run(start: Start, folder: Path, scale: Scale) -> Figures:
     found.say(f"{made} effects, {answered + 2} answers", made == answered + 2)
     found.say(f"well again after {milliseconds(recovered)}", recovered < (5 if scale.smoke else 2))
     found.say(f"write-ahead log {log / MEGABYTE:.1f} MB", log < 64 * MEGABYTE)
-    found.say(f"event loop late by {late['p99']:.0f} ms (p99)", late["p99"] < (300 if scale.smoke else 50))
+    found.say(f"event loop late by {late['p99']:.0f} ms (p99)", late["p99"] < scale.bound(50))
     found.say(
         f"records {'verified' if verified else 'broken'}{'; /ready said 503' if trouble else ''}", verified
     )

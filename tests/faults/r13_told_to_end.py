@@ -20,12 +20,12 @@ WORKS_MS = 2500
 
 async def run(start: Start, folder: Path, scale: Scale) -> Figures:
     found = Figures()
-    await _drains(start, folder / "one", found)
-    await _told_twice(start, folder / "two", found)
+    await _drains(start, folder / "one", found, scale)
+    await _told_twice(start, folder / "two", found, scale)
     return found
 
 
-async def _drains(start: Start, folder: Path, found: Figures) -> None:
+async def _drains(start: Start, folder: Path, found: Figures, scale: Scale) -> None:
     answers: list[Said] = []
     late: list[Said] = []
     more = {"good": {"limits": {"concurrent": CALLS + 8}}}
@@ -62,15 +62,15 @@ async def _drains(start: Start, folder: Path, found: Figures) -> None:
     wait = (refused.headers or {}).get("retry-after")
     found.say(
         f"a new call: {refused.status} with Retry-After {wait} in {milliseconds(refused.seconds)}",
-        refused.status == 503 and wait is not None and refused.seconds < 0.5,
+        refused.status == 503 and wait is not None and refused.seconds < scale.bound(0.5),
     )
     found.say(f"/ready: {status} {about['status']}", (status, about["status"]) == (503, "ending"))
-    found.say(f"ended with status {code} after {took:.1f} s", code == 0 and took < 10)
+    found.say(f"ended with status {code} after {took:.1f} s", code == 0 and took < scale.bound(10))
     left = [pid for pid in below if Path(f"/proc/{pid}").exists()]
     found.say(f"{len(left)} processes left", not left)
 
 
-async def _told_twice(start: Start, folder: Path, found: Figures) -> None:
+async def _told_twice(start: Start, folder: Path, found: Figures, scale: Scale) -> None:
     async with (
         start(folder, {"good": WORKER}, settings={"grace": "30s"}) as place,
         opened(place, "me", "me") as (agent, new),
@@ -86,7 +86,9 @@ async def _told_twice(start: Start, folder: Path, found: Figures) -> None:
             place.hub.process.send_signal(signal.SIGTERM)
             code = await anyio.to_thread.run_sync(place.hub.process.wait, 20)
             took = time.perf_counter() - began
-    found.say(f"a second SIGTERM: ended with {code} in {milliseconds(took)}", code == 0 and took < 1)
+    found.say(
+        f"a second SIGTERM: ended with {code} in {milliseconds(took)}", code == 0 and took < scale.bound(1)
+    )
 
 
 ROW = Row(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.figures import Figures, Row, Scale
+from tests.faults.others import versions
 from tests.faults.table import TABLE
 from tests.sources import ROOT
 
@@ -41,6 +42,7 @@ def keep(row: Row, word: str, scale: Scale, found: Figures, busy: float) -> None
         "system": platform.system(),
         "python": platform.python_version(),
     }
+    kept["versions"] = {**kept.get("versions", {}), **versions()}
     RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     if PAGE.exists():
         PAGE.write_text(rendered(PAGE.read_text(), kept))
@@ -57,8 +59,8 @@ def _table(kept: Mapping[str, Any]) -> str:
 
 
 def _others(kept: Mapping[str, Any]) -> str:
-    words = ("hub", "FastMCP proxy", "FastMCP, anew")
-    lines = ["| | fault | the hub | FastMCP, connected | FastMCP, anew |", "|---|---|---|---|---|"]
+    words = ("hub", "FastMCP proxy", "FastMCP, anew", "ContextForge")
+    lines = ["| | fault | the hub | FastMCP, connected | FastMCP, anew | ContextForge |", "|---" * 6 + "|"]
     for row in TABLE:
         if row.others:
             cells = " | ".join(_cell(kept, row.id, word) for word in words)
@@ -83,4 +85,8 @@ def _machine(kept: Mapping[str, Any]) -> str:
     return f"Measured on {on.get('cores')} cores, {on.get('system')}, Python {on.get('python')}{load}."
 
 
-_PARTS = {"table": _table, "others": _others, "machine": _machine}
+def _versions(kept: Mapping[str, Any]) -> str:
+    return f"Versions: {', '.join(f'{name} {it}' for name, it in sorted(kept.get('versions', {}).items()))}."
+
+
+_PARTS = {"table": _table, "others": _others, "machine": _machine, "versions": _versions}

@@ -148,6 +148,20 @@ def error(code: int, message: str, id: Any = None) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}}).encode()
 
 
+def saying(*parts: bytes, close: bool = False) -> Answer:
+    """Answers every request with these bytes, each part written by itself."""
+
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+        if close:
+            writer.close()
+
+    return answer
+
+
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 SSE_END = b"0\r\n\r\n"
 

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from tests.sim.mutants import MUTANTS
+from tests.sim.mutants import MUTANTS, broken
 from tests.sim.run import Outcome, Stage
 
 _SHOWN_MAX = 20
@@ -35,7 +35,7 @@ def _some(seeds: Sequence[int], keep_trace: bool = False, mutant: str | None = N
         stage = Stage(folder)
         for seed in seeds:
             done.append(stage.run(seed))
-            if mutant is not None and done[-1].violations:
+            if mutant is not None and any(broken(mutant, each) for each in done[-1].violations):
                 break
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -52,7 +52,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes beside each other")
     parser.add_argument("--digests", action="store_true", help="print what each run comes down to")
     parser.add_argument(
-        "--mutant", choices=sorted(MUTANTS), help="a hub that is broken so, up to the first violation"
+        "--mutant",
+        choices=sorted(MUTANTS),
+        help="a hub that is broken so, until that is seen",
     )
     given = parser.parse_args()
     began = time.monotonic()
@@ -81,8 +83,10 @@ def _told(outcomes: list[Outcome], took: float, digests: bool) -> int:
         total.update(outcome.counts)
         if digests or len(outcomes) == 1:
             _say(f"seed {outcome.seed}: {outcome.digest}")
-    for outcome in failed[:_SHOWN_MAX]:
-        for violation in outcome.violations[:3]:
+    for outcome in [*failed[:_SHOWN_MAX], *failed[_SHOWN_MAX:][-1:]]:
+        # The first of each kind.
+        kinds = {each.partition(":")[0]: each for each in reversed(outcome.violations)}
+        for violation in reversed(kinds.values()):
             _say(f"seed {outcome.seed}: {violation}")
     simulated = sum(outcome.seconds for outcome in outcomes)
     counts = ", ".join(f"{number} {name}" for name, number in total.items())

@@ -12,7 +12,7 @@ from hub.middleware.once import Once
 from hub.store.calls import Calls
 from hub.store.journal import Journal
 
-__all__ = ["MUTANTS"]
+__all__ = ["MUTANTS", "broken"]
 
 
 def sends_before_it_records() -> None:
@@ -76,10 +76,10 @@ def says_it_failed() -> None:
 
     before = Record._failed
 
-    def failed(self: Any, error: Exception, may_change: bool, duration_us: int) -> Any:
-        return before(self, error, False, duration_us)
+    def failed(self: Any, error: Exception, may_change: bool, *more: Any) -> Any:
+        return before(self, error, False, *more)
 
-    Record._failed = failed  # type: ignore[method-assign]
+    Record._failed = failed  # type: ignore[method-assign, assignment]
 
 
 async def _zero(self: Any) -> int:
@@ -93,3 +93,9 @@ MUTANTS: Mapping[str, Callable[[], None]] = {
         waits_for_ever, says_it_failed,
     )
 }  # fmt: skip
+
+
+def broken(mutant: str, violation: str) -> bool:
+    """Whether that is what this mutant breaks: its first word."""
+    kind = str(MUTANTS[mutant].__doc__).partition(":")[0].rstrip(".")
+    return violation.partition(":")[0].lower() == kind.lower()

@@ -238,7 +238,7 @@ class Life:
                     instructions=app.instructions,
                     capabilities=app.capabilities,
                 )
-                wire = Wire(HttpApp(front, settings))
+                wire = Wire(HttpApp(front, settings), is_behind=app.store.crowded)
                 self._told = asyncio.Event()
                 async with AsyncExitStack() as stack:
                     tasks = await stack.enter_async_context(anyio.create_task_group())
