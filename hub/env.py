@@ -24,10 +24,6 @@ class Env(Protocol):
         """Seconds since some moment; never goes back."""
         ...
 
-    def breathe(self) -> None:
-        """Of a thread: let the others go on, for as long as one takes to wake up."""
-        ...
-
     def random_bytes(self, count: int) -> bytes:
         """Unpredictable bytes, fit for credentials."""
         ...
@@ -53,9 +49,6 @@ class SystemEnv:
     # Without a frame of their own: each is asked for some six times a call, at 80 ns instead of 30.
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
-
-    def breathe(self) -> None:
-        time.sleep(0.00005)
 
     def random_bytes(self, count: int) -> bytes:
         return os.urandom(count)

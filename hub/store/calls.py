@@ -7,7 +7,7 @@ row laid over what is there, so that one statement serves a group of any mixture
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -40,8 +40,6 @@ State = Literal["intended", "done", "failed", "refused", "cancelled", "unknown"]
 
 ROWS_MAX: Final = 64
 """How many rows one statement writes."""
-_AT_A_STRETCH: Final = 32
-"""How many are made ready before whoever writes them takes breath: 0.2 ms."""
 
 PREFIX_LENGTH_MIN: Final = 6
 LIMIT_MAX: Final = 1000
@@ -133,18 +131,12 @@ _STATEMENTS: Final = tuple(
 )
 
 
-def write_rows(
-    connection: sqlite3.Connection,
-    rows: Sequence[tuple[Any, ...]],
-    breathe: Callable[[], object] | None = None,
-) -> None:
+def write_rows(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write whole rows (`intent + outcome`), new or over what is there, each with its entry of the chain.
 
     To be called in a transaction. `ROWS_MAX` rows a statement. Measured, in groups of 64: 4 us a row, and 5
-    for its entry.
-
-    Args:
-        breathe: Called now and then: lets another thread of the process go on.
+    for its entry. (To let the event loop have its turn in between makes it wait longer in all: the slowest of
+    a hundred calls took half as long again.)
     """
     if not rows:
         return
@@ -153,9 +145,7 @@ def write_rows(
     for start in range(0, len(rows), ROWS_MAX):
         some = rows[start : start + ROWS_MAX]
         values: list[Any] = []
-        for number, row in enumerate(some, start):
-            if breathe is not None and number and not number % _AT_A_STRETCH:
-                breathe()
+        for row in some:
             seq += 1
             entry = SHAPE.entry(row, seq, previous)
             previous = entry.hash

@@ -257,8 +257,7 @@ class Writer:
         try:
             if all(isinstance(item, tuple) for _, item in group):
                 try:
-                    # The event loop's turn would else come after a whole group: 2 ms.
-                    _write_together(connection, [item for _, item in group], self._env.breathe)  # type: ignore[misc]
+                    _write_together(connection, [item for _, item in group])  # type: ignore[misc]
                 except Exception as error:
                     if hinders(error):
                         raise
@@ -318,11 +317,11 @@ class Writer:
 Settled = tuple[Waiter, Any, "BaseException | None"]
 
 
-def _write_together(connection: sqlite3.Connection, rows: Sequence[Row], breathe: Callable[[], Any]) -> None:
+def _write_together(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Rows in a transaction of their own: all of them or, whatever it raises, none."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        write_rows(connection, rows, breathe)
+        write_rows(connection, rows)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -262,9 +262,6 @@ class Env:
     def random_bytes(self, count: int) -> bytes:
         return self._random.randbytes(count)
 
-    def breathe(self) -> None:
-        """Each strand runs until it waits for something."""
-
     def new_id(self) -> str:
         self._last_ms = max(self._last_ms, int(self.now() * 1000))
         self._count += 1
