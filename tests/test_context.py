@@ -142,7 +142,7 @@ async def test_the_context_of_a_session_says_where_it_stands(tmp_path: Path) -> 
         assert waits["result"]["resultType"] == "task"
         text = await asker.done("context")
         assert "- ledger__append waits for a person since" in text
-        assert "Ship" not in text and "v2" not in text
+        assert "Ship" not in text and "v2.0" not in text
 
 
 def last_call(connection: Any) -> Any:
