@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from hub.model import Agent, Json
 from hub.policy import Grants, Rule
-from hub.quota import MONTH, WORDS, Quota
+from hub.rules.quota import MONTH, WORDS, Quota
 
 __all__ = [
     "MILLIONTHS",

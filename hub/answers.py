@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connectors.jsonrpc import encode
-from hub.approvals import canonical
+from hub.approvals.approvals import canonical
 from hub.env import Env
 from hub.model import Call, Entry, Result
 

@@ -18,11 +18,13 @@ from anyio.abc import TaskGroup
 
 from connectors.children import Children
 from connectors.fetch import fetch
-from hub import chain, issuer_settings, lock, manifest, middleware
-from hub.approval_tasks import ApprovalTasks
-from hub.approvals import Approvals
-from hub.audit import Keeper
-from hub.audit_keys import signer_at
+from hub import chain, lock, middleware
+from hub.approvals.approvals import Approvals
+from hub.approvals.tasks import ApprovalTasks
+from hub.audit.keeper import Keeper
+from hub.audit.keys import signer_at
+from hub.audit.redact import Redactor
+from hub.audit.tidying import Tidying
 from hub.builtin.context import ContextTool
 from hub.builtin.memory import MemoryTool
 from hub.builtin.own import Own
@@ -33,14 +35,12 @@ from hub.builtin.token import TokenTool
 from hub.env import Env, SystemEnv
 from hub.errors import Problem, Unauthorized
 from hub.events import Events
-from hub.fleet import Fleet
 from hub.home import Home
 from hub.hub import Hub
-from hub.identity import Identities
-from hub.issuers import Issuers
-from hub.learn import Known
-from hub.learnt import known_of, row_of
-from hub.manifest import Manifests, ServerManifest
+from hub.identity import issuer_settings
+from hub.identity.identity import Identities
+from hub.identity.issuers import Issuers
+from hub.manifests.manifest import Manifests, ServerManifest, load
 from hub.meters import Meters
 from hub.middleware.approve import Approve
 from hub.middleware.authorize import Authorize
@@ -58,11 +58,8 @@ from hub.middleware.spend import Spend
 from hub.middleware.tasks import Tasks
 from hub.model import Agent, Call, Json, Result
 from hub.parts import Parts
-from hub.pins import INSTRUCTIONS, Pins
-from hub.redact import Redactor
-from hub.reloading import kept, tell
-from hub.result_limits import ResultLimits, with_right_to_read
-from hub.results import Results
+from hub.results.limits import ResultLimits, with_right_to_read
+from hub.results.results import Results
 from hub.seal import Seal, load_key
 from hub.secrets import secrets_of
 from hub.server.capabilities import merged
@@ -72,7 +69,11 @@ from hub.store import servers
 from hub.store.calls import Calls
 from hub.store.db import Store
 from hub.tasks import TaskIds
-from hub.tidying import Tidying
+from hub.upstreams.fleet import Fleet
+from hub.upstreams.learn import Known
+from hub.upstreams.learnt import known_of, row_of
+from hub.upstreams.pins import INSTRUCTIONS, Pins
+from hub.upstreams.reloading import kept, tell
 
 __all__ = ["App", "open_app"]
 
@@ -214,7 +215,7 @@ class App:
             What is wrong in them. A file that was right before counts as it did then.
         """
         async with self._applying:
-            written = await anyio.to_thread.run_sync(manifest.load, self.home.manifests)
+            written = await anyio.to_thread.run_sync(load, self.home.manifests)
             manifests = kept(self.manifests, written)
             manifests = with_right_to_read(manifests, self.settings.results.tokens)
             self._result_limits.replace(manifests)

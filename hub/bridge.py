@@ -12,7 +12,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from hub.client import connect_to
+from hub.commands.client import connect_to
 from hub.failure import Failure
 from hub.home import Home
 

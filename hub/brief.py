@@ -3,7 +3,7 @@
 Lines are taken in an order that depends on the session alone: where it stands, its goal, what is not
 known, what is open, then notes, pinned results, calls and memory, each with its most important line
 first. Within a section nothing is skipped: what is left of it is always its beginning. Counted as
-`hub.count` counts, and never over the budget.
+`hub.results.count` counts, and never over the budget.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hub.count import COUNTER, tokens, tokens_of_bytes
+from hub.results.count import COUNTER, tokens, tokens_of_bytes
 
 __all__ = ["Section", "brief"]
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hub.apps import is_for_pages, page_uri, with_pages_moved
-from hub.curation import curated, has_argument
 from hub.model import KINDS, Entry, Json, Kind
 from hub.policy import matches
 from hub.route import Route
-from hub.schema_budget import REFUSED
+from hub.rules.curation import curated, has_argument
+from hub.upstreams.schema_budget import REFUSED
 
 __all__ = [
     "NAME_LENGTH_MAX", "Catalog", "LeftOut", "Offer", "Override", "View", "exposed_name", "is_offered",

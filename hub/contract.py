@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connectors.jsonrpc import Budget, Malformed, parse
 from hub.model import Entry, Json, Result
-from hub.policy_arguments import exact
-from hub.policy_schemas import validator
 from hub.route import CONTRACT, Contract
+from hub.rules.arguments import exact
+from hub.rules.schemas import validator
 
 if TYPE_CHECKING:
     import jsonschema_rs

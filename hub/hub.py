@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hub import extensions
-from hub.approval_tasks import ApprovalTasks, TaskListening
+from hub.approvals.tasks import ApprovalTasks, TaskListening
 from hub.catalog import Catalog
 from hub.env import Env
 from hub.errors import InvalidParams, NotFound
 from hub.model import KINDS, Agent, Call, Entry, Handler, Json, Kind, Notify, Result
-from hub.narrow import narrowed
 from hub.policy import decide
+from hub.rules.narrow import narrowed
 from hub.task_watching import TaskWatching
 from hub.tasks import TASK_METHODS, Task, TaskIds
 from hub.templates import has_one_reading, stems_from

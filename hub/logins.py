@@ -2,7 +2,7 @@
 
 A login belongs to a server, or to a server and an agent whose calls then use that account and no other. It is
 sent to the address that it was made for, and to nothing else. It is never an agent's token (threat T12).
-`hub/login.py` makes them; this file only goes on with them.
+`hub/commands/login.py` makes them; this file only goes on with them.
 """
 
 from __future__ import annotations

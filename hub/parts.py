@@ -14,10 +14,10 @@ from typing import Final
 import anyio
 
 from connectors.jsonrpc import encode
+from hub.audit.redact import Redactor
 from hub.env import Env
 from hub.errors import StoreError
 from hub.model import Call, Json, Notify
-from hub.redact import Redactor
 from hub.store.db import Store
 from hub.store.parts import PartKind, PartRow, UpdateRow, insert_parts, insert_updates
 

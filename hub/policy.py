@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from hub.model import Entry, Kind
-from hub.quota import Quota
+from hub.rules.quota import Quota
 from hub.templates import spelled_out
 
 __all__ = ["ALWAYS", "Decision", "Grants", "Rule", "When", "bare", "decide", "matches", "may_reach", "named"]

@@ -17,13 +17,13 @@ from connectors.jsonrpc import Budget, Malformed, encode, parse
 from hub.app import App, open_app
 from hub.ending import Ending
 from hub.errors import HomeError, HubError
-from hub.health import Health
 from hub.home import Home
 from hub.server import Front, HttpApp, Wire, serve_stream
 from hub.server.pipe import Pipe, serve_pipes
 from hub.server.wire_request import Request
 from hub.sessions import checked_name
 from hub.settings import Settings
+from hub.upstreams.health import Health
 
 __all__ = ["serve"]
 
@@ -155,7 +155,7 @@ class _Plane:
         await self._answer(request)
 
     def _load(self) -> Callable[[Request], Awaitable[None]]:
-        from hub.admin import Admin
+        from hub.admin.admin import Admin
         from hub.server.admin_http import AdminApp
 
         return AdminApp(Admin(self._app, self._url, self._health))

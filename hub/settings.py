@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from hub import audit_settings, issuer_settings, result_settings, units
+from hub import units
+from hub.audit import settings as audit_settings
 from hub.errors import ManifestError, Problem
+from hub.identity import issuer_settings
+from hub.results import settings as result_settings
 
 __all__ = ["TABLE", "Row", "Settings", "load"]
 
@@ -165,7 +168,7 @@ def load(file: Path, **given: Any) -> Settings:
 
 def _written(file: Path) -> Mapping[str, Any]:
     # Imported here: most hubs have no such file, and pay for no parser.
-    from hub.manifest_text import read
+    from hub.manifests.text import read
     from hub.nearest import did_you_mean
 
     document = read(file)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hub.audit_chain import Report, verify
-from hub.audit_keys import Ed25519Signer
-from hub.audit_sources import DatabaseSource, database
+from hub.audit.chain import Report, verify
+from hub.audit.keys import Ed25519Signer
+from hub.audit.sources import DatabaseSource, database
 from hub.store import audit, calls, sessions
 from hub.store.calls import PENDING, Intent, Outcome
 from hub.store.connection import open_for_writing

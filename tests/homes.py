@@ -31,7 +31,7 @@ from connectors.base import Context
 from connectors.children import Children
 from connectors.install import ensure_installed, find_program
 from connectors.package import Package
-from hub import manifest
+from hub.manifests import manifest
 from hub.variables import expander
 from tests.commands import COMMAND, SECONDS, Done, environment, hub
 from tests.sources import ROOT

@@ -30,7 +30,7 @@ from hub.catalog import Catalog, Offer, View
 from hub.env import SystemEnv
 from hub.errors import UpstreamDown
 from hub.hub import Hub
-from hub.identity import Identities
+from hub.identity.identity import Identities
 from hub.middleware.authorize import Authorize
 from hub.model import Call, Json, Result
 from hub.policy import Grants, Rule

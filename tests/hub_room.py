@@ -21,7 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 from hub.app import App, open_app
 from hub.env import Env
 from hub.home import Home
-from hub.identity import Identities
+from hub.identity.identity import Identities
 from hub.model import Json
 from hub.server import Front, HttpApp
 from hub.settings import Settings

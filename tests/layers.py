@@ -17,9 +17,10 @@ Rule = Callable[[Module], Iterator[Finding]]
 LINES_MAX = 400
 
 PURE = (
-    "hub.model", "hub.catalog", "hub.policy", "hub.quota", "hub.errors", "hub.chain", "hub.templates",
-    "hub.apps", "hub.curation", "hub.judge", "hub.moments", "hub.narrow", "hub.nearest", "hub.normal",
-    "hub.policy_arguments", "hub.policy_schemas", "hub.route", "hub.schema_budget",
+    "hub.model", "hub.catalog", "hub.policy", "hub.errors", "hub.chain", "hub.templates", "hub.apps",
+    "hub.nearest", "hub.route", "hub.upstreams.schema_budget", "hub.rules.arguments", "hub.rules.curation",
+    "hub.rules.judge", "hub.rules.moments", "hub.rules.narrow", "hub.rules.normal", "hub.rules.quota",
+    "hub.rules.schemas",
 )  # fmt: skip
 PURE_MAY_IMPORT = (
     "__future__", "collections", "dataclasses", "enum", "functools", "hashlib", "itertools", "re", "typing",
@@ -39,7 +40,7 @@ NETWORK_IN = (
     "hub.server",
     "hub.serve",  # opens the listeners, and gives them to hub.server
     "hub.bridge",  # a desktop client's end of the stdio socket
-    "hub.client",  # the command line's end of the admin socket
+    "hub.commands.client",  # the command line's end of the admin socket
 )
 ASYNCIO_IN = (
     "connectors",
@@ -55,13 +56,14 @@ JSON_OF_THE_WIRE_IN = (
 )
 JSON_TEXT_IN = (
     *JSON_OF_THE_WIRE_IN,
-    "hub.client", "hub.bridge",  # talk to a hub
+    "hub.commands.client", "hub.bridge",  # talk to a hub
     "hub.cli",  # `--json`
-    "hub.arguments",  # what a person types
-    "hub.schema",  # prints one
-    "hub.alone", "hub.memo",  # speak as the admin socket does, where no hub runs; and keep that
-    "hub.records", "hub.approval_rows", "hub.scopes", "hub.session", "hub.labels",  # columns that hold JSON
-    "hub.middleware.check", "hub.result_shape",  # numbers as a JSON Schema validator wants them
+    "hub.commands.arguments",  # what a person types
+    "hub.commands.schema",  # prints one
+    "hub.commands.alone", "hub.commands.memo",  # speak as the admin socket does where no hub runs; keep that
+    "hub.commands.records", "hub.approvals.rows", "hub.identity.scopes",  # columns that hold JSON
+    "hub.session", "hub.labels",  # the same
+    "hub.middleware.check", "hub.results.shape",  # numbers as a JSON Schema validator wants them
     "hub.app",  # a fingerprint of what a manifest says
 )  # fmt: skip
 
@@ -77,7 +79,7 @@ SQL_WORDS = (
 )
 STORE_MAY_IMPORT = ("hub.store", "hub.model", "hub.errors", "hub.env")
 
-WHOLE = ("hub.app", "hub.serve", "hub.admin", "hub.cli", "hub.server")
+WHOLE = ("hub.app", "hub.serve", "hub.admin.admin", "hub.cli", "hub.server")
 CLOCKS_AND_CHANCE = ("time", "random", "uuid", "secrets")
 CLOCK_CALLS = frozenset({"getrandom", "urandom", "utcnow", "monotonic_ns", "perf_counter"})
 
@@ -178,7 +180,9 @@ def the_store_knows_only_nouns_errors_and_env(module: Module) -> Iterator[Findin
 def no_middleware_knows_another_or_what_is_around_it(module: Module) -> Iterator[Finding]:
     if not module.within("hub.middleware") or module.package:
         return
-    yield from imports_of(module, ("hub.middleware", "hub.hub", "hub.fleet", "hub.server", "hub.app"))
+    yield from imports_of(
+        module, ("hub.middleware", "hub.hub", "hub.upstreams.fleet", "hub.server", "hub.app")
+    )
 
 
 def nothing_imports_the_command_line(module: Module) -> Iterator[Finding]:
@@ -189,7 +193,7 @@ def nothing_imports_the_command_line(module: Module) -> Iterator[Finding]:
 def only_the_app_knows_the_whole(module: Module) -> Iterator[Finding]:
     if module.within(*WHOLE):
         return
-    fleet = list(imports_of(module, ("hub.fleet",), typing=False))
+    fleet = list(imports_of(module, ("hub.upstreams.fleet",), typing=False))
     server = list(imports_of(module, ("hub.server",), typing=False))
     if fleet and server:
         yield fleet[0][0], "imports hub.fleet and hub.server"

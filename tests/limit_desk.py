@@ -17,7 +17,7 @@ from hub.meters import Meters
 from hub.middleware.limit import Limit
 from hub.model import Agent, Call, Entry, Handler, Result
 from hub.policy import Grants, Rule
-from hub.quota import Quota
+from hub.rules.quota import Quota
 from hub.store.db import Store
 from tests.clocks import SetEnv
 

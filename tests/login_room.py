@@ -15,11 +15,11 @@ from anyio.abc import TaskGroup
 
 from connectors.http import Http
 from connectors.oauth_metadata import Sites
-from hub.admin import Admin
+from hub.admin.admin import Admin
 from hub.app import App, open_app
+from hub.commands.login import Ask, log_in
 from hub.env import SystemEnv
 from hub.home import Home
-from hub.login import Ask, log_in
 from hub.logins import Login, Logins
 from hub.secrets_file import logins_file
 from hub.settings import Settings

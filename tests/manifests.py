@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hub import manifest
+from hub.manifests import manifest
 
 ROOT = Path(__file__).parent.parent
 TEA = "server: tea\nconnect: {command: [tea]}\n"

@@ -14,17 +14,18 @@ import anyio
 import pytest
 
 import hub.cli
-from hub import manifest, scopes
 from hub.catalog import Catalog
 from hub.chain import build
+from hub.commands.remembered import picture
 from hub.env import SystemEnv
 from hub.errors import Refused
 from hub.home import Home
 from hub.hub import Hub
+from hub.identity import scopes
+from hub.manifests import manifest
 from hub.middleware.authorize import Authorize
 from hub.middleware.record import Record
 from hub.model import Agent, Call, Result
-from hub.remembered import picture
 from hub.store import servers, sessions, tokens
 from hub.store.calls import Calls
 from hub.store.db import Store
@@ -93,7 +94,7 @@ class Room:
 
     @property
     def catalog(self) -> Catalog:
-        from hub.policy_replay import opened
+        from hub.review.replay import opened
 
         with opened(self.home) as record:
             return picture(manifest.load(self.home.manifests), record.servers).catalog

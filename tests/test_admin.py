@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hub.client import HubClient, find
+from hub.commands.client import HubClient, find
 from hub.failure import EXIT_CODES, Failure
 from hub.home import Home
 from tests.commands import SECONDS, furnish, serving

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hub.count import tokens
+from hub.results.count import tokens
 from tests.commands import SECONDS, environment
 from tests.homes import token
 from tests.ledger_room import furnish, lines, started

@@ -11,7 +11,8 @@ import pytest
 
 from connectors.base import CLIENT_CAPABILITIES_KEY
 from hub import chain
-from hub.approvals import PENDING_MAX, Approvals, canonical
+from hub.approvals.approvals import PENDING_MAX, Approvals, canonical
+from hub.audit.redact import Redactor
 from hub.catalog import Catalog, Offer, View
 from hub.env import SystemEnv
 from hub.errors import Unapproved
@@ -21,7 +22,6 @@ from hub.middleware.authorize import Authorize
 from hub.middleware.deadline import Deadline
 from hub.model import Agent
 from hub.policy import Grants, Rule
-from hub.redact import Redactor
 from hub.seal import Seal
 from hub.server.errors import fault_of
 from hub.settings import Settings

@@ -17,7 +17,7 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import stdio_client
 
-from hub.client import HubClient
+from hub.commands.client import HubClient
 from hub.failure import Failure
 from hub.home import Home
 from hub.server.peer import peer_of

@@ -15,7 +15,7 @@ from connectors.install import ensure_installed
 from connectors.package import Package
 from hub.catalog import Catalog, Offer
 from hub.model import Json
-from hub.moved import outward
+from hub.upstreams.moved import outward
 from hub.variables import expander
 from tests.homes import DATA, need_node
 from tests.house import house

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.arguments import read_arguments, read_object
+from hub.commands.arguments import read_arguments, read_object
 from hub.errors import InvalidParams
 
 ROOT = {"$defs": {"Count": {"type": "integer"}, "Loop": {"$ref": "#/$defs/Loop"}}}

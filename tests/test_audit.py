@@ -19,8 +19,8 @@ import rfc8785
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hub.audit_chain import Broken, Report, verify
-from hub.audit_sources import DatabaseSource, FileSource, database, export
+from hub.audit.chain import Broken, Report, verify
+from hub.audit.sources import DatabaseSource, FileSource, database, export
 from hub.store import audit, calls
 from hub.store.calls import SHAPE, Outcome
 from hub.store.connection import open_for_writing

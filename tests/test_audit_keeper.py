@@ -14,11 +14,11 @@ import pytest
 
 from hub import cli
 from hub.app import open_app
-from hub.audit import CHECKPOINT_ENTRIES, Keeper
-from hub.audit_chain import Report, verify
-from hub.audit_report import exported, public_key, verified
-from hub.audit_settings import Retention, redaction, retention
-from hub.audit_sources import FileSource, database, export
+from hub.audit.chain import Report, verify
+from hub.audit.keeper import CHECKPOINT_ENTRIES, Keeper
+from hub.audit.report import exported, public_key, verified
+from hub.audit.settings import Retention, redaction, retention
+from hub.audit.sources import FileSource, database, export
 from hub.env import SystemEnv
 from hub.home import Home
 from hub.model import Agent

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from connectors.jsonrpc import encode
-from hub import manifest
 from hub.builtin import definitions
 from hub.catalog import Catalog
-from hub.count import tokens
+from hub.manifests import manifest
+from hub.results.count import tokens
 from tests.builtin_room import agents
 
 pytestmark = pytest.mark.anyio

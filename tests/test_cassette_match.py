@@ -12,7 +12,7 @@ import pytest
 from connectors.base import ConfigError, Json
 from connectors.cassette_file import Exchange, Offered, lines, read
 from connectors.cassette_match import Matcher
-from hub.recording import recorded as recorded_session
+from hub.commands.recording import recorded as recorded_session
 from hub.store.calls import CallFilter, list_calls
 from tests.commands import DESK, furnish, hub
 from tests.homes import done, write

@@ -42,7 +42,16 @@ def test_help_and_lists_do_not_import_what_is_slow(home: Path, command: list[str
 
 def test_a_hub_that_starts_does_not_load_what_it_may_never_use() -> None:
     """Ours: 0.6 s to its first answer, 70 MiB idle. The admin plane comes with the first who asks for it."""
-    heavy = ("mcp", "uvicorn", "starlette", "cryptography", "jsonschema_rs", "jwt", "httpx", "hub.admin")
+    heavy = (
+        "mcp",
+        "uvicorn",
+        "starlette",
+        "cryptography",
+        "jsonschema_rs",
+        "jwt",
+        "httpx",
+        "hub.admin.admin",
+    )
     script = f"import sys, hub.cli, hub.serve; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -163,7 +172,7 @@ def test_a_list_costs_little_without_a_hub_and_is_never_out_of_date(hub_here: An
     while not (home / ".hub" / "answers.json").exists():  # what has just changed is not kept yet
         assert time.monotonic() < end
         assert len(hub_here(home, "tools", "list", "-q").out.split()) == 7
-    reader = IMPORTS.replace("'rich'", "'ruamel.yaml', 'hub.manifest'").format(
+    reader = IMPORTS.replace("'rich'", "'ruamel.yaml', 'hub.manifests.manifest'").format(
         arguments=["tools", "list", "-q"]
     )
     kept = subprocess.run(

@@ -12,8 +12,8 @@ from hypothesis import strategies as some
 
 from connectors.jsonrpc import encode
 from hub.brief import Section, brief
-from hub.count import COUNTER, tokens
 from hub.model import Json
+from hub.results.count import COUNTER, tokens
 from tests.builtin_room import SHARED, Agent, agents
 from tests.hub_room import room
 from tests.sources import ROOT

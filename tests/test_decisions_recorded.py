@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hub.admin import Admin
+from hub.admin.admin import Admin
 from hub.model import Json
 from tests.hub_room import room
 from tests.sources import ROOT

@@ -24,9 +24,12 @@ from connectors.oauth_settings import OAuth
 from connectors.package import Package, Spec
 from connectors.python import Python
 from connectors.stdio import Stdio
-from hub import manifest, settings
+from hub import settings
 from hub.failure import EXIT_CODES
-from hub.manifest_shapes import (
+from hub.manifests import manifest
+from hub.manifests.quota_shape import QuotaShape
+from hub.manifests.route_shape import BreakerShape, CandidateShape, RetryShape, TimesShape
+from hub.manifests.shapes import (
     AgentShape,
     Annotations,
     IdentifyShape,
@@ -37,8 +40,6 @@ from hub.manifest_shapes import (
     Tools,
     WhenShape,
 )
-from hub.quota_shape import QuotaShape
-from hub.route_shape import BreakerShape, CandidateShape, RetryShape, TimesShape
 from tests import documents, homes
 from tests.commands import environment
 from tests.documents import DOCUMENTS, Block, Console, blocks, plain, steps, tables

@@ -15,7 +15,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hub import client, events
+from hub import events
+from hub.commands import client
 from hub.env import SystemEnv
 from hub.events import Event, Events, Wanted
 from hub.home import Home

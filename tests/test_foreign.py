@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.package import Package
 from connectors.stdio import Stdio
-from hub import manifest
+from hub.manifests import manifest
 
 
 def client_file(folder: Path, value: dict[str, Any] | str) -> manifest.Manifests:

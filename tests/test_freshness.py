@@ -15,10 +15,10 @@ import pytest
 
 from hub.catalog import Catalog, Offer
 from hub.hub import Sight
-from hub.learn import whole_ms
 from hub.model import KINDS, Agent, Json, Kind
 from hub.policy import Grants, Rule, decide, may_reach
 from hub.server.lists import LISTS, PAGE_SIZE, TTL_MS_MAX, page
+from hub.upstreams.learn import whole_ms
 from tests.conformance import running_everything
 from tests.house import headers_of, modern
 from tests.hub_room import Room, room

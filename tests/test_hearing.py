@@ -15,11 +15,11 @@ import pytest
 from connectors.base import RemoteError
 from hub.app import App, open_app
 from hub.errors import InvalidParams, NotFound, UpstreamDown
-from hub.hearing import PAUSE_SECONDS
 from hub.home import Home
 from hub.model import Json, Result
 from hub.settings import Settings
-from hub.upstream import Upstream
+from hub.upstreams.hearing import PAUSE_SECONDS
+from hub.upstreams.upstream import Upstream
 from hub.watching import Watching
 from tests.conformance import REPOSITORY, running_everything
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hub.env import SystemEnv
 from hub.errors import NotFound, Unauthorized
-from hub.identity import Identities, issue_offline
+from hub.identity.identity import Identities, issue_offline
 from hub.model import Agent
 from hub.policy import Grants, Rule
 from hub.store import tokens

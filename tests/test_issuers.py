@@ -17,18 +17,18 @@ from cryptography.hazmat.primitives import serialization
 
 from connectors.base import ConfigError, LinkError
 from connectors.fetch import fetch
-from hub import issuer_settings
 from hub.app import open_app
-from hub.claims import Identified, named_by
+from hub.commands.validate import validate
 from hub.errors import Unauthorized
 from hub.home import Home
-from hub.identity import Identities
-from hub.issuer_settings import OAuth
-from hub.issuers import Issuers
+from hub.identity import issuer_settings
+from hub.identity.claims import Identified, named_by
+from hub.identity.identity import Identities
+from hub.identity.issuer_settings import OAuth
+from hub.identity.issuers import Issuers
 from hub.policy import Grants, Rule
 from hub.settings import Settings
 from hub.store.db import Store
-from hub.validate import validate
 from tests.clocks import Clock
 from tests.homes import write
 from tests.issuer_room import RESOURCE, Issuer, Key, issuer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hub.count import tokens
+from hub.results.count import tokens
 from tests.homes import Running, done, running, write
 from tests.servers import dictated
 

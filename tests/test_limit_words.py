@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hub import manifest
 from hub.catalog import Catalog
+from hub.manifests import manifest
 from hub.model import Call, Result
 from hub.policy import Grants
-from hub.quota import MONTH, Quota
+from hub.rules.quota import MONTH, Quota
 from tests.clocks import SetEnv
 from tests.limit_desk import DAY, HOUR, TOOL, desk, limited, ruled
 

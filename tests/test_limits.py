@@ -19,7 +19,7 @@ from hub.allowances import window
 from hub.errors import OverLimit, StoreError
 from hub.model import Call, Result
 from hub.policy import Grants, Rule
-from hub.quota import MONTH, Quota
+from hub.rules.quota import MONTH, Quota
 from tests.clocks import NOON, SetEnv
 from tests.limit_desk import ANY, DAY, HOUR, TOOL, Desk, desk, done, limited, ruled
 

@@ -14,7 +14,7 @@ import anyio
 import httpx
 import pytest
 
-from hub.admin import Admin
+from hub.admin.admin import Admin
 from hub.model import Json
 from hub.settings import Settings
 from tests.commands import SECONDS

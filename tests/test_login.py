@@ -19,10 +19,10 @@ import httpx
 import pytest
 from anyio.abc import Process
 
+from hub.commands.login import Ask, log_in, log_out
 from hub.env import SystemEnv
 from hub.failure import Failure
 from hub.home import Home
-from hub.login import Ask, log_in, log_out
 from hub.secrets_file import SecretFile, logins_file
 from tests.commands import COMMAND, Done, environment, serving
 from tests.commands import hub as run_hub

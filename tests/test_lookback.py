@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hub import alone, client, session_files, trace
-from hub.admin import Admin
-from hub.audit_report import verified
+from hub.admin.admin import Admin
+from hub.audit.report import verified
+from hub.commands import alone, client, session_files, trace
 from hub.failure import Failure
 from hub.home import Home
 from hub.model import Json

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connectors.package import Package
-from hub import manifest
+from hub.manifests import manifest
 from hub.policy import bare, decide
 from tests.manifests import TEA, WHOLE, problems
 

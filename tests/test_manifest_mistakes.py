@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub import manifest
+from hub.manifests import manifest
 from tests.manifests import TEA, problems
 from tests.mistakes import BAD
 

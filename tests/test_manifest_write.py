@@ -11,11 +11,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from connectors.package import Package
-from hub import manifest
+from hub.commands.schema import manifest_schema, write_schema
 from hub.errors import ManifestError
 from hub.home import Home
-from hub.manifest_write import remove_agent, remove_server, write_agent, write_server
-from hub.schema import manifest_schema, write_schema
+from hub.manifests import manifest
+from hub.manifests.write import remove_agent, remove_server, write_agent, write_server
 from tests.manifests import ROOT, TEA, WHOLE
 from tests.mistakes import BAD
 

@@ -14,7 +14,7 @@ from connectors.jsonrpc import Budget
 from connectors.oauth import Client, authorization_url
 from connectors.oauth_challenge import Challenge, challenge_of, scopes_of
 from connectors.oauth_metadata import Issuer, Sites
-from hub import manifest
+from hub.manifests import manifest
 
 URL = "https://tea.example.com/.well-known/oauth-protected-resource"
 

@@ -18,7 +18,7 @@ from connectors.base import ConfigError, Connector, Context, Link, LinkError
 from connectors.children import Children
 from connectors.install import Pinned, find_program, install_with_pip
 from connectors.package import Package
-from hub import manifest
+from hub.manifests import manifest
 from hub.policy import matches
 from hub.variables import expander
 

@@ -14,16 +14,16 @@ import anyio
 import pytest
 
 from connectors.jsonrpc import Budget, encode, parse
-from hub.admin import Admin
+from hub.admin.admin import Admin
 from hub.catalog import Offer
 from hub.failure import Failure
-from hub.learn import Known
-from hub.learnt import known_of, row_of
-from hub.manifest import load_text
+from hub.manifests.manifest import load_text
 from hub.model import Json
-from hub.pin_changes import seen
-from hub.pins import Pins, digest_of
 from hub.store import events
+from hub.upstreams.learn import Known
+from hub.upstreams.learnt import known_of, row_of
+from hub.upstreams.pin_changes import seen
+from hub.upstreams.pins import Pins, digest_of
 from tests.commands import hub
 from tests.homes import done
 from tests.hub_room import Room, room

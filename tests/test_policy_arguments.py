@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.jsonrpc import Budget, parse
-from hub import manifest, normal
 from hub.catalog import Catalog, Offer, Override, View
-from hub.explain import explained
-from hub.judge import Judged, judge
+from hub.manifests import manifest
 from hub.model import Entry, Json
-from hub.moments import holds
-from hub.narrow import narrowed
 from hub.policy import Grants, When, decide
+from hub.rules import normal
+from hub.rules.explain import explained
+from hub.rules.judge import Judged, judge
+from hub.rules.moments import holds
+from hub.rules.narrow import narrowed
 
 TOOL: Json = {
     "name": "write",

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from hub import manifest
 from hub.catalog import Catalog, Offer
 from hub.env import SystemEnv
+from hub.manifests import manifest
 from hub.middleware.authorize import Authorize
 from hub.model import Agent, Call, Entry, Json, Result
 from hub.policy import decide

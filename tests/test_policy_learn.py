@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from hub import manifest
-from hub.judge import judge
+from hub.manifests import manifest
 from hub.model import Json
 from hub.policy import When, decide
+from hub.rules.judge import judge
 from tests.policies import TOOLS, a_call, a_policy
 from tests.policy_room import BYTES_MAX, Room, Use, room_at
 

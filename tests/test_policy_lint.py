@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hub.policy_patterns import alternatives, covers, literal_start
+from hub.review.patterns import alternatives, covers, literal_start
 from tests.documents import tables
 from tests.homes import done
 from tests.policy_room import Room, room_at
@@ -295,7 +295,7 @@ def test_a_new_home_is_no_trouble(tmp_path: Path) -> None:
 
 def test_the_shipped_manifests_have_no_error() -> None:
     from hub.home import Home
-    from hub.policy_lint import lint as look_over
+    from hub.review.lint import lint as look_over
 
     found = look_over(Home(ROOT / "nowhere"), [ROOT / "manifests"])
     assert [each["text"] for each in found["findings"] if each["severity"] == "error"] == []

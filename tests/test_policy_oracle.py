@@ -10,13 +10,13 @@ from typing import Any
 
 import jsonschema_rs
 
-from hub import manifest
 from hub.catalog import Catalog, Offer, Override, View
 from hub.env import SystemEnv
 from hub.hub import Hub
-from hub.judge import judge
+from hub.manifests import manifest
 from hub.model import Agent, Call, Entry, Result
 from hub.policy import Grants, decide
+from hub.rules.judge import judge
 from tests import oracle
 from tests.policies import TOOLS, a_call, a_policy
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from hub import manifest, scopes
 from hub.builtin.definitions import ALL
 from hub.home import Home
-from hub.policy_changes import changes
-from hub.policy_replay import Judge
+from hub.identity import scopes
+from hub.manifests import manifest
+from hub.review.changes import changes
+from hub.review.replay import Judge
 from hub.store.calls import CallFilter, list_calls
 from hub.store.past import PastCall
 from hub.tasks import TASKS

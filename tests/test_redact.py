@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.audit.redact import Redactor, check_pattern, marked_names
 from hub.model import Entry
-from hub.redact import Redactor, check_pattern, marked_names
 
 SHAPES = {
     "GitHub token": "ghp_" + "a1B2" * 9,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connectors.jsonrpc import encode
-from hub import trace
+from hub.commands import trace
 from hub.store import results as table
 from tests.hub_room import room
 from tests.long_room import COUNT, calls, id_of, long_room, refused, rows, server, taken, use

@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub import manifest
-from hub.reloading import kept, told
+from hub.manifests import manifest
+from hub.upstreams.reloading import kept, told
 from tests.faults.places import WORKER
 from tests.homes import Running, done, over_http, running, token, write
 

@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from hub import manifest
-from hub.admin import Admin
+from hub.admin.admin import Admin
 from hub.errors import UpstreamDown, UpstreamError, UpstreamFailed
+from hub.manifests import manifest
 from hub.model import Json
 from tests.homes import eventually
 from tests.shop import ACT, LOOK, House, Shop, breaks, hangs, house, said, save, says, shop, tool, write

@@ -13,14 +13,14 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from connectors.jsonrpc import Budget, encode, parse
-from hub import result_outline
-from hub.count import tokens
-from hub.pointers import joined, split
-from hub.result_document import Document, NoSuchPlace
-from hub.result_handle import prepared, short, tokens_over
-from hub.result_outline import from_json, outlined, to_json
-from hub.result_shape import shape, shortened
-from hub.result_views import Query, view
+from hub.results import outline as result_outline
+from hub.results.count import tokens
+from hub.results.document import Document, NoSuchPlace
+from hub.results.handle import prepared, short, tokens_over
+from hub.results.outline import from_json, outlined, to_json
+from hub.results.pointers import joined, split
+from hub.results.shape import shape, shortened
+from hub.results.views import Query, view
 
 BUDGET: Final = Budget(1 << 30, 1 << 30)
 SCALARS: Final = st.one_of(

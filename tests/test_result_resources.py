@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hub.count import tokens
+from hub.results.count import tokens
 from tests.commands import hub
 from tests.homes import done, write
 from tests.servers import dictated, long

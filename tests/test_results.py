@@ -11,8 +11,8 @@ import pytest
 from mcp.client.client import ConnectMode
 
 from connectors.jsonrpc import encode
-from hub.count import tokens
-from hub.result_settings import ResultSettings
+from hub.results.count import tokens
+from hub.results.settings import ResultSettings
 from hub.settings import Settings
 from tests.hub_room import room
 from tests.long_room import COUNT, ERAS, id_of, long_room, names, read, refused, rows, server, use

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from connectors.jsonrpc import encode
-from hub import scopes
-from hub.count import tokens
+from hub.identity import scopes
+from hub.identity.tokens import Terms
 from hub.middleware.shorten import Shorten
 from hub.model import Call, Result
-from hub.result_settings import ResultSettings
+from hub.results.count import tokens
+from hub.results.settings import ResultSettings
 from hub.settings import Settings
 from hub.store import results as table
-from hub.tokens import Terms
 from tests.clocks import Clock
 from tests.long_room import COUNT, id_of, long_room, names, read, refused, rows, use
 from tests.servers import long

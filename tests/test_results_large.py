@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hub.count import tokens
 from hub.model import Json
+from hub.results.count import tokens
 from tests.homes import Running, running, token, write
 from tests.house import INITIALIZE, message
 from tests.long_room import COUNT, id_of, server

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hub.audit import Keeper
-from hub.audit_chain import verify
-from hub.audit_settings import Retention, retention
-from hub.audit_sources import DatabaseSource, database
+from hub.audit.chain import verify
+from hub.audit.keeper import Keeper
+from hub.audit.settings import Retention, retention
+from hub.audit.sources import DatabaseSource, database
 from hub.env import SystemEnv
 from hub.store import audit, memory, sessions
 from hub.store.calls import CallFilter, Calls

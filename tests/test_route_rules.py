@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hub import manifest
+from hub.commands.validate import validate
 from hub.home import Home
-from hub.validate import validate
+from hub.manifests import manifest
 
 CONNECT = "connect: {url: https://tea.example.com/mcp}\n"
 

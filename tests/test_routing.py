@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from connectors.base import RemoteError
-from hub.admin import Admin
-from hub.breaker import Breaker
+from hub.admin.admin import Admin
 from hub.errors import InvalidParams, UpstreamDown, UpstreamError, UpstreamFailed, UpstreamTimeout
 from hub.route import Breaking
+from hub.upstreams.breaker import Breaker
 from tests.shop import (
     Clock,
     House,

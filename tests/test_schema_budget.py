@@ -11,8 +11,8 @@ import jsonschema_rs
 import pytest
 
 from hub.catalog import Catalog, Offer
-from hub.learn import learn
-from hub.schema_budget import EXPANDED_MAX, VALUES_MAX, too_much
+from hub.upstreams.learn import learn
+from hub.upstreams.schema_budget import EXPANDED_MAX, VALUES_MAX, too_much
 
 BOMB = {
     "type": "object",

@@ -14,7 +14,7 @@ import pytest
 
 from connectors.base import ConfigError, RemoteError
 from connectors.children import Children
-from hub.admin import Admin
+from hub.admin.admin import Admin
 from hub.app import App, open_app
 from hub.env import SystemEnv
 from hub.errors import HomeError

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from mcp import Client
 
-from hub.admin import Admin
+from hub.admin.admin import Admin
 from hub.errors import InvalidParams
 from hub.failure import Failure
 from hub.model import Json
@@ -162,8 +162,8 @@ async def test_legacy_connections_one_after_the_other_are_one_session(tmp_path: 
 async def test_sessions_of_a_narrower_token_are_its_own(tmp_path: Path) -> None:
     async with agents(tmp_path, "me") as (it, me):
         await me.done("session", action="open", name="wide")
-        from hub import scopes
-        from hub.tokens import Terms
+        from hub.identity import scopes
+        from hub.identity.tokens import Terms
 
         _, token = await it.identities.issue("me", Terms(scopes.written(["hub__*"], ())))
         async with it.http() as http:

@@ -20,7 +20,7 @@ from hub.home import Home
 from hub.model import Json, Notify, Result
 from hub.settings import Settings
 from hub.store.calls import CallFilter, get_call, list_calls
-from hub.upstream import Upstream
+from hub.upstreams.upstream import Upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -190,7 +190,7 @@ async def test_a_call_waits_for_a_starting_server_and_is_told_so(tmp_path: Path)
 
 
 async def remembered(home: Path) -> Any:
-    from hub.learn import Known
+    from hub.upstreams.learn import Known
 
     return Known("2025-11-25", {}, {}, None, {})
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hub.commands.validate import validate
 from hub.home import Home
-from hub.validate import validate
 from tests.commands import COMMAND, SECONDS, environment, hub
 from tests.homes import done, write
 from tests.outside import VERSIONS, WIRES, WITNESS, Outside, outside

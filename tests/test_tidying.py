@@ -8,15 +8,15 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.audit_settings import FOR_EVER, Retention
-from hub.identity import Identities
+from hub.audit.settings import FOR_EVER, Retention
+from hub.audit.tidying import Tidying
+from hub.identity.identity import Identities
+from hub.identity.tokens import Terms
 from hub.model import Agent
 from hub.policy import Grants, Rule
 from hub.sessions import Sessions
 from hub.store import approvals, audit, calls, tokens
 from hub.store.db import Store
-from hub.tidying import Tidying
-from hub.tokens import Terms
 from tests.audit_room import intent, result
 from tests.clocks import Clock
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hub import scopes
 from hub.errors import InvalidParams, NotFound, Refused, TokenSpent
-from hub.identity import Identities, issue_offline
+from hub.identity import scopes
+from hub.identity.identity import Identities, issue_offline
+from hub.identity.tokens import Terms
 from hub.model import Agent
 from hub.policy import Grants, Rule, decide, named
 from hub.store import tokens
 from hub.store.db import Store
-from hub.tokens import Terms
 from tests.clocks import Clock
 from tests.token_room import DAY, loaded, may, proved
 

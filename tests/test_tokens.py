@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hub import scopes
 from hub.errors import InvalidParams, Unauthorized
-from hub.identity import Identities
+from hub.identity import scopes
+from hub.identity.identity import Identities
+from hub.identity.tokens import Terms
 from hub.policy import Grants, Rule
 from hub.store.db import Store
-from hub.tokens import Terms
 from tests.clocks import Clock
 from tests.token_room import DAY, GRANTS, loaded, may, proved
 

@@ -18,9 +18,9 @@ import pytest
 from mcp.client.auth import utils
 from mcp.shared.auth import ProtectedResourceMetadata
 
-from hub import issuer_settings, scopes
+from hub.identity import issuer_settings, scopes
+from hub.identity.tokens import Terms
 from hub.settings import Settings
-from hub.tokens import Terms
 from tests.house import CLIENT, events, headers_of, message, modern
 from tests.hub_room import Room, room
 from tests.issuer_room import RESOURCE, Issuer, Key, issuer

@@ -11,7 +11,6 @@ import anyio.lowlevel
 import pytest
 
 from hub.errors import UpstreamDown
-from hub.room import WAITING_MAX, Room
 from hub.server.turns import (
     AT_ONCE,
     BURST_MAX,
@@ -22,6 +21,7 @@ from hub.server.turns import (
 )
 from hub.server.wire_connection import Connection
 from hub.server.wire_request import Head, Request
+from hub.upstreams.room import WAITING_MAX, Room
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hub.errors import Unauthorized
-from hub.identity import Identities
+from hub.identity.identity import Identities
 from hub.model import Agent
 from hub.policy import Grants, Rule, decide, named
 from hub.store.db import Store

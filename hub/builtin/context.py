@@ -12,9 +12,9 @@ from hub.brief import Section, brief
 from hub.builtin.definitions import CONTEXT, CONTEXT_PROMPT
 from hub.builtin.memory import start_of
 from hub.builtin.own import OwnPrompt, OwnTool, Wrong, said
+from hub.commands.records import moment
 from hub.env import Env
 from hub.model import Call, Json, Result
-from hub.records import moment
 from hub.store import brief as reading
 from hub.store import memory
 from hub.store.brief import Gathered, LastCall

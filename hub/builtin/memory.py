@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.jsonrpc import Budget, encode, parse
-from hub import records, units
+from hub import units
 from hub.builtin.definitions import MEMORY
 from hub.builtin.own import OwnTool, Wrong, said
+from hub.commands import records
 from hub.env import Env
 from hub.model import Call, Json, Result
 from hub.store import memory, shares

@@ -1,4 +1,4 @@
-"""`hub__read` and `hub://results/ID`: a stored result, a place at a time. See `hub.results`.
+"""`hub__read` and `hub://results/ID`: a stored result, a place at a time. See `hub.results.results`.
 
 The tool's answers keep to a budget. So do those of the resource, where its URI asks for a part
 (`?from=0&count=20#/items`); the URI alone is the whole of it, which a host asks for knowing its size.
@@ -15,9 +15,9 @@ from hub.builtin.definitions import READ
 from hub.builtin.own import OwnTemplate, OwnTool, Wrong
 from hub.errors import NotFound
 from hub.model import Call, Json, Result
-from hub.result_settings import RESULT_URI
-from hub.result_views import Query, view
-from hub.results import Results, Unreadable
+from hub.results.results import Results, Unreadable
+from hub.results.settings import RESULT_URI
+from hub.results.views import Query, view
 
 __all__ = ["ReadTool"]
 

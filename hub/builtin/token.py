@@ -1,7 +1,8 @@
 """`hub__token`: an agent makes tokens for helpers of its own, each a child of the token that it came with.
 
-A child is the same agent and is only ever narrower: in tools, arguments, time and calls (`hub.scopes`,
-`Identities.mint`). It ends with its parent. Over stdio there is no token, so there is none to be a child of.
+A child is the same agent and is only ever narrower: in tools, arguments, time and calls
+(`hub.identity.scopes`, `Identities.mint`). It ends with its parent. Over stdio there is no token, so there
+is none to be a child of.
 The token itself is in this answer alone: the record has `[redacted: hub token]` in its place.
 """
 
@@ -11,13 +12,14 @@ from typing import Any, Final
 
 import anyio.to_thread
 
-from hub import scopes, units
+from hub import units
 from hub.builtin.definitions import TOKEN
 from hub.builtin.own import OwnTool, Wrong, said
+from hub.commands.records import moment
 from hub.errors import InvalidParams, NotFound, Refused
-from hub.identity import Identities
+from hub.identity import scopes
+from hub.identity.identity import Identities
 from hub.model import Call, Json, Result
-from hub.records import moment
 
 __all__ = ["TokenTool"]
 

@@ -23,13 +23,13 @@ def ask(home: Home, operation: str, *, quiet: bool = True, **arguments: Any) -> 
     Raises:
         Failure, HubError: why it was not done.
     """
-    from hub import client
+    from hub.commands import client
 
     running = client.find(home)
     with progress() as tell:
         if running is not None:
             return running.ask(operation, arguments, tell)
-        from hub import alone
+        from hub.commands import alone
 
         try:
             answer = alone.do(home, operation, arguments, tell)

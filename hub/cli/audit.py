@@ -38,8 +38,8 @@ def verify(
     ] = None,
 ) -> None:
     """Walk the chain and name the first entry or row that is not what it was. Exit code 1 if there is one."""
-    from hub.audit_report import as_json as said_of
-    from hub.audit_report import verified
+    from hub.audit.report import as_json as said_of
+    from hub.audit.report import verified
 
     report = verified(home_at(home), file, first, key, head)
     said = said_of(report)
@@ -63,7 +63,7 @@ def export(
     since: Annotated[str | None, typer.Option("--since", metavar="7d", help="Not older than this.")] = None,
 ) -> None:
     """Write the chain, its checkpoints and its calls to a file that can be verified alone."""
-    from hub.audit_report import exported
+    from hub.audit.report import exported
 
     count = exported(home_at(home), out, since)
     if as_json:
@@ -75,7 +75,7 @@ def export(
 @app.command("key")
 def show_key(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Print the public key that the hub signs with: give it to whoever verifies."""
-    from hub.audit_report import public_key
+    from hub.audit.report import public_key
 
     key = public_key(home_at(home))
     if as_json:

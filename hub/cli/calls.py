@@ -82,7 +82,7 @@ def tail(
     ] = None,
 ) -> None:
     """Print calls as they happen, until interrupted. Goes on when the hub is started again."""
-    from hub.tail import told
+    from hub.commands.tail import told
 
     at = home_at(home)
     session = session_id(at, session)

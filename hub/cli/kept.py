@@ -29,7 +29,7 @@ def list_results(
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most this many.")] = 50,
 ) -> None:
     """List the results that are kept, the newest first."""
-    from hub.result_files import listed
+    from hub.results.files import listed
 
     at = home_at(home)
     results = listed(at, agent, session_id(at, session), limit)
@@ -57,7 +57,7 @@ def show(
     ] = None,
 ) -> None:
     """Show what a result looks like, or what lies at a place of it."""
-    from hub.result_files import shown
+    from hub.results.files import shown
 
     found = shown(home_at(home), id, pointer, search)
     if search is not None:

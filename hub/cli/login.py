@@ -44,8 +44,8 @@ def login(
     """Log in at a server with your browser, so that the hub may use it. Repeating it replaces the login."""
     import anyio
 
+    from hub.commands.login import Ask, log_in
     from hub.env import SystemEnv
-    from hub.login import Ask, log_in
 
     def show(url: str) -> None:
         note(f"Log in here:\n\n{url}\n")
@@ -77,8 +77,8 @@ def logout(server: Server, agent: Agent = None, home: HomeOption = None, as_json
     """Forget a login, and have its tokens ended."""
     import anyio
 
+    from hub.commands.login import log_out
     from hub.env import SystemEnv
-    from hub.login import log_out
 
     at = home_at(home)
     done = {

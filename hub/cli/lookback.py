@@ -31,7 +31,7 @@ def record(
     ] = False,
 ) -> None:
     """Write what its servers offered and answered to a file: `connect: {cassette: FILE}` plays it."""
-    from hub.recording import recorded
+    from hub.commands.recording import recorded
 
     at = home_at(home)
     id = ask(at, "session", id=session)["id"]  # after which the database has all of it
@@ -60,7 +60,7 @@ def trace(
     if as_json:
         print_json(found)
         return
-    from hub.trace import lines
+    from hub.commands.trace import lines
 
     for line in lines(found):
         print_text(line)

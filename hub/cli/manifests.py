@@ -29,8 +29,8 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make a hub's folder: an agent `me`, a first server, and the schema for your editor."""
-    from hub.begin import begin
-    from hub.schema import write_schema
+    from hub.commands.begin import begin
+    from hub.commands.schema import write_schema
 
     at = home_at(folder or home)
     made = [*begin(at), write_schema(at)]
@@ -64,7 +64,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Write a server's manifest. A running hub takes it up at once."""
-    from hub.targets import connect_of
+    from hub.commands.targets import connect_of
 
     connect, notes = connect_of(target, header or [], env or [])
     added = ask(home_at(home), "server_add", name=name, connect=connect, title=title)
@@ -83,7 +83,7 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check manifests (and hub.yaml) without starting anything. Exit code 2 if something is wrong."""
-    from hub.validate import validate as check
+    from hub.commands.validate import validate as check
 
     found = check(home_at(home), [path.absolute() for path in paths or []])
     if as_json:
@@ -101,6 +101,6 @@ def validate(
 
 def schema() -> None:
     """Print the JSON Schema of manifests."""
-    from hub.schema import manifest_schema
+    from hub.commands.schema import manifest_schema
 
     print_json(manifest_schema())

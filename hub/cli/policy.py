@@ -27,7 +27,7 @@ def lint(
     as_json: JsonOption = False,
 ) -> None:
     """Find rules that do nothing, or more than they look like. Exit code 1 on an error or a warning."""
-    from hub.policy_lint import lint as look_over
+    from hub.review.lint import lint as look_over
 
     found = look_over(home_at(home), [path.absolute() for path in paths or []])
     if as_json:
@@ -58,7 +58,7 @@ def test(
 ) -> None:
     """Decide every recorded call anew with other manifests. Exit code 1 if one would be decided otherwise."""
     from hub.env import SystemEnv
-    from hub.policy_changes import changes
+    from hub.review.changes import changes
 
     new = [path.absolute() for path in paths or []]
     found = changes(home_at(home), new, now=SystemEnv().now(), since=since, agent=agent)
@@ -81,7 +81,7 @@ def learn(
 ) -> None:
     """Print the narrowest manifest that still allows what an agent really did."""
     from hub.env import SystemEnv
-    from hub.policy_learn import learn as learn_of
+    from hub.review.learn import learn as learn_of
 
     learnt = learn_of(home_at(home), agent, now=SystemEnv().now(), since=since)
     if as_json:

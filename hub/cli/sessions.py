@@ -78,7 +78,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write all that a session holds to a file: calls, what was told meanwhile, notes, memory, results."""
-    from hub.session_files import exported
+    from hub.commands.session_files import exported
 
     at = home_at(home)
     ask(at, "session", id=id)  # after which the database has all of it

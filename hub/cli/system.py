@@ -25,7 +25,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Look for what is wrong here, and say how to mend it. Exit code 1 if something is."""
-    from hub.doctor import examine
+    from hub.commands.doctor import examine
 
     findings = examine(home_at(home))
     if as_json:

@@ -110,7 +110,7 @@ def call(
     agent: AgentOption = "me",
 ) -> None:
     """Call a tool, and print what it answers."""
-    from hub.arguments import read_object
+    from hub.commands.arguments import read_object
 
     given = read_object(args_json)
     answer = ask(home_at(home), "tool_call", name=name, pairs=arguments or [], given=given, agent=agent)

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from connectors.base import RemoteError
-from hub.approval_tasks import given_task
-from hub.approvals import APPROVAL_KEY, Approvals, refusal
+from hub.approvals.approvals import APPROVAL_KEY, Approvals, refusal
+from hub.approvals.tasks import given_task
 from hub.errors import InvalidParams, Refused, Unapproved, UpstreamError
 from hub.model import Call, Handler, Json, Result
 from hub.policy import Rule

@@ -25,8 +25,8 @@ from hub.errors import OverLimit, Repeated
 from hub.meters import Count, Meter, Meters, batch
 from hub.model import Call, Handler, Json, Result
 from hub.policy import Grants, Rule
-from hub.quota import WORDS, Quota
 from hub.repeats import PAUSE_SECONDS, Repeats, fingerprint
+from hub.rules.quota import WORDS, Quota
 
 __all__ = ["META", "Limit"]
 

@@ -25,7 +25,7 @@ import anyio
 
 from connectors.base import RemoteError
 from connectors.jsonrpc import Budget, Malformed, encode, parse
-from hub.approvals import canonical, moment
+from hub.approvals.approvals import canonical, moment
 from hub.env import Env
 from hub.errors import Denied, InvalidParams, Refused, StoreError, UpstreamError
 from hub.model import Call, Handler, Json, Result

@@ -15,10 +15,10 @@ import anyio
 
 from connectors.base import RemoteError
 from connectors.jsonrpc import Spelt, encode
+from hub.audit.redact import Redactor
 from hub.env import Env
 from hub.errors import HubError, Refused, StoreError, UpstreamError
 from hub.model import Call, Handler, Json, Result
-from hub.redact import Redactor
 from hub.store.calls import Calls, Intent, Outcome, State
 
 __all__ = ["Record"]

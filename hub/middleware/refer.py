@@ -17,7 +17,7 @@ from typing import Any, Final
 from hub.errors import Denied
 from hub.model import Call, Handler, Json, Result
 from hub.policy import decide
-from hub.results import FILLED_BYTES_MAX, Results, Unreadable
+from hub.results.results import FILLED_BYTES_MAX, Results, Unreadable
 
 __all__ = ["Refer"]
 

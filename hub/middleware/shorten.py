@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from hub.errors import StoreError
 from hub.model import Call, Handler, Result
-from hub.result_handle import HANDLE_KEY, tokens_over
+from hub.results.handle import HANDLE_KEY, tokens_over
 
 __all__ = ["Shorten"]
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from connectors.base import RemoteError
-from hub.approval_tasks import own_id
+from hub.approvals.tasks import own_id
 from hub.errors import NotFound, UpstreamFailed
 from hub.model import Call, Handler, Json, Result
 from hub.tasks import TASK_METHODS, TaskIds, with_ids

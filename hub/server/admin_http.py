@@ -17,7 +17,7 @@ import anyio
 from pydantic import ValidationError
 
 from connectors import jsonrpc
-from hub.admin import Admin, Progress, operations
+from hub.admin.admin import Admin, Progress, operations
 from hub.errors import StoreError
 from hub.failure import Failure, failure_of
 from hub.server.events import PATH as EVENTS

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from hub.errors import Unauthorized
-from hub.identity import Identities
-from hub.issuer_settings import OAuth
+from hub.identity.identity import Identities
+from hub.identity.issuer_settings import OAuth
 from hub.model import Agent
 from hub.server import protected_resource
 from hub.server.headers import REPEATED, Allowed, Headers, text

@@ -33,13 +33,13 @@ from connectors.jsonrpc import (
     encode,
 )
 from hub import __version__
-from hub.learn import whole_ms
 from hub.model import Agent, Kind, Result
 from hub.server.changes import Watch
 from hub.server.errors import Fault
 from hub.server.older import in_words_of
 from hub.sessions import Session
 from hub.tasks import TASKS, declares_tasks
+from hub.upstreams.learn import whole_ms
 
 __all__ = [
     "LOG_LEVELS",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from connectors.base import Json, RemoteError
 from connectors.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Malformed
-from hub.approvals import as_result
+from hub.approvals.approvals import as_result
 from hub.errors import (
     Denied,
     HubError,

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from hub.hub import Hub
-from hub.identity import Identities
+from hub.identity.identity import Identities
 from hub.model import Agent, Json
-from hub.parking import QUESTION_SECONDS
 from hub.server.capabilities import OWN
 from hub.server.changes import Changes
 from hub.server.lines import Lines
@@ -16,6 +15,7 @@ from hub.server.questions import Questions
 from hub.server.running import Running
 from hub.server.voices import Voices
 from hub.sessions import Sessions
+from hub.upstreams.parking import QUESTION_SECONDS
 
 __all__ = ["STREAMS_MAX", "VALUES_MAX", "Front"]
 

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from connectors.jsonrpc import encode
-from hub.issuer_settings import OAuth
+from hub.identity.issuer_settings import OAuth
 
 __all__ = ["challenge", "documents"]
 

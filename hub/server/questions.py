@@ -22,8 +22,8 @@ from connectors.jsonrpc import INVALID_REQUEST, encode, notification
 from hub.env import Env
 from hub.errors import HubError
 from hub.model import Json, Result
-from hub.parking import QUESTION_KINDS, QUESTION_SECONDS, Abandoned, Unanswered
 from hub.server.era import Caller, Say
+from hub.upstreams.parking import QUESTION_KINDS, QUESTION_SECONDS, Abandoned, Unanswered
 
 __all__ = ["Again", "CannotAsk", "Questions", "concluded"]
 

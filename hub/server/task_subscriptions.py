@@ -16,15 +16,15 @@ from typing import Final
 import anyio
 
 from connectors.base import SUBSCRIPTION_ID_KEY, RemoteError
-from hub.approval_tasks import TaskListening, own_id
+from hub.approvals.tasks import TaskListening, own_id
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.model import Agent, Call, Json
-from hub.moved import outward
 from hub.policy import decide
 from hub.server.subscriptions import SUBSCRIPTIONS_MAX, Note
 from hub.task_watching import TASK_TOLD, TaskWatching
 from hub.tasks import with_ids
+from hub.upstreams.moved import outward
 
 __all__ = ["TaskSubscriptions"]
 

@@ -58,7 +58,7 @@ class ResultRow(NamedTuple):
     """The same in UTF-8."""
     digest: bytes
     outline: bytes
-    """JSON (`hub.result_outline`); `null` of a text that is no JSON."""
+    """JSON (`hub.results.outline`); `null` of a text that is no JSON."""
     complete: int = 0
 
     @property

@@ -49,7 +49,7 @@ class NewToken(NamedTuple):
     created: int
     expires: int | None = None
     scope: str | None = None
-    """What it may be used for, of what its agent or parent may: see `hub.scopes`."""
+    """What it may be used for, of what its agent or parent may: see `hub.identity.scopes`."""
     calls: int | None = None
     """How many in all; `None` does not limit."""
     parent: str | None = None

@@ -19,7 +19,7 @@ from benchmarks.fastmcp import ENVIRONMENT, SCRIPT
 from benchmarks.processes import free_port, process, ready
 from hub.env import SystemEnv
 from hub.home import Home
-from hub.identity import Identities
+from hub.identity.identity import Identities
 from hub.policy import Grants
 from hub.store.db import Store
 from tests.homes import Running, write

@@ -26,7 +26,7 @@ import anyio.to_thread
 import hub.store.db
 import hub.store.journal
 import hub.store.writer
-from hub import manifest
+from hub.manifests import manifest
 from hub.store.connection import BUSY_SECONDS, open_for_writing, open_read_only
 from tests.sim.clock import Strand, Time
 

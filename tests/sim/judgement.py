@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from hub.audit_chain import verify
-from hub.audit_sources import DatabaseSource
+from hub.audit.chain import verify
+from hub.audit.sources import DatabaseSource
 from hub.route import ROUTE
 from tests.sim.agents import GRANTED
 from tests.sim.servers import NONCE

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hub.berth import Berth
 from hub.middleware.authorize import Authorize
 from hub.middleware.deadline import Deadline
 from hub.middleware.once import Once
 from hub.store.calls import Calls
 from hub.store.journal import Journal
+from hub.upstreams.berth import Berth
 
 __all__ = ["MUTANTS", "broken"]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from hub import manifest
-from hub.manifest import Manifests
+from hub.manifests import manifest
+from hub.manifests.manifest import Manifests
 from tests.sim.agents import GRANTED
 from tests.sim.clock import Spinning, Stuck, Task
 from tests.sim.course import go, until

@@ -1,0 +1,1 @@
+"""What people can do to a running hub."""

@@ -1,0 +1,1 @@
+"""What the command line does, with a hub that runs or without."""

@@ -1,0 +1,1 @@
+"""What people wrote, in our form or in another's: read, checked, pointed at by file and line."""

@@ -1,0 +1,1 @@
+"""Results that do not fit: kept, and read by their places."""

@@ -1,0 +1,1 @@
+"""Rules, looked over by people: lint, the past decided anew, learnt from."""
