@@ -15,7 +15,18 @@ from benchmarks import versions
 from benchmarks.echo import TOOLS
 from benchmarks.wire import Answer, Connection, head
 
-__all__ = ["TEXT", "Target", "Timing", "ask", "connect", "message_of", "open_session", "request", "run"]
+__all__ = [
+    "TEXT",
+    "Target",
+    "Timing",
+    "ask",
+    "connect",
+    "message_of",
+    "open_session",
+    "request",
+    "run",
+    "written",
+]
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 LISTED_SECONDS = 10.0
@@ -126,6 +137,14 @@ def request(target: Target) -> bytes:
 
 async def ask(connection: Connection, target: Target, method: str, params: dict[str, Any]) -> Answer:
     """Raises `RuntimeError` where the answer is no result."""
+    answer = await connection.post(*written(target, method, params))
+    if answer.status != 200 or "result" not in message_of(answer):
+        raise RuntimeError(f"{method}: status {answer.status}: {answer.body!r:.500}")
+    return answer
+
+
+def written(target: Target, method: str, params: dict[str, Any]) -> tuple[bytes, bytes]:
+    """A request's head and body."""
     sent = head(target.port, "/mcp", {**target.headers, **versions.headers_of(target.era, method)})
     message = {
         "jsonrpc": "2.0",
@@ -133,10 +152,7 @@ async def ask(connection: Connection, target: Target, method: str, params: dict[
         "method": method,
         "params": {**params, **versions.meta_of(target.era)},
     }
-    answer = await connection.post(sent, orjson.dumps(message))
-    if answer.status != 200 or "result" not in message_of(answer):
-        raise RuntimeError(f"{method}: status {answer.status}: {answer.body!r:.500}")
-    return answer
+    return sent, orjson.dumps(message)
 
 
 def message_of(answer: Answer) -> Any:

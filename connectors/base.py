@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from connectors.large import Large
+
 if TYPE_CHECKING:
     from connectors.children import Children
 
@@ -176,6 +178,8 @@ class Peer:
     """Its `serverInfo`, raw; `{}` where it gave none."""
     capabilities: Json
     instructions: str | None = None
+    meta: Json = field(default_factory=dict)
+    """The `_meta` beside it, raw."""
 
     @property
     def modern(self) -> bool:
@@ -207,6 +211,8 @@ class Context:
     capabilities: Json = field(default_factory=dict)
     """The client capabilities that a legacy link declares, once and for all of its requests."""
     message_bytes_max: int = 64 * 1024 * 1024
+    large: Large = field(default_factory=Large)
+    """The room that large messages take, shared by all links."""
     concurrent_max: int | None = None
     """How many requests may be under way on the link at once; `None` leaves it to the kind."""
     memory_bytes_max: int | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import ClassVar, Final, Literal
 
 import anyio
@@ -67,11 +67,8 @@ class Cassette(BaseModel):
     async def prepare(self, context: Context) -> None:
         """Nothing."""
 
-    def open(self, context: Context) -> AbstractAsyncContextManager[Link]:
-        return self._open(context)
-
     @asynccontextmanager
-    async def _open(self, context: Context) -> AsyncIterator[Link]:
+    async def open(self, context: Context) -> AsyncIterator[Link]:
         path = context.home / context.expand(self.cassette)
         tape = await anyio.to_thread.run_sync(read, path, abandon_on_cancel=True)
         link = _Link(context, self._chosen(tape, context.name), tape, self.match == "lenient")

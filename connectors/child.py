@@ -212,13 +212,12 @@ class Child:
             return False
         return True
 
+    def pause_output(self, pause: bool) -> None:
+        """Leave the child's stdout unread for a while."""
+        self._stdout.pause(pause)
+
     def _pause_stderr(self, pause: bool) -> None:
-        if self._stderr.lost.is_set():
-            return
-        if pause:
-            self._stderr.transport.pause_reading()
-        else:
-            self._stderr.transport.resume_reading()
+        self._stderr.pause(pause)
 
 
 class _Input(asyncio.BaseProtocol):
@@ -268,6 +267,14 @@ class _Output(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
         self._on_lost()
+
+    def pause(self, pause: bool) -> None:
+        if self.lost.is_set():
+            return
+        if pause:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
 
 
 def _status(code: int | None) -> str:

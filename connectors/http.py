@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -110,12 +111,12 @@ class Http(BaseModel):
         """See `Connector.open`. The environment's proxies are read here, once for the link."""
         requests, route = await self._resolve(context)
         limit = min(context.concurrent_max or CONNECTIONS_MAX, CONNECTIONS_MAX)
-        size = context.message_bytes_max
+        size, hold = context.message_bytes_max, partial(context.large.hold, context.name)
         carried = await self._carried(context)
         calls, side = (
-            Pool(route, body_bytes_max=size, connections_max=most)
+            Pool(route, body_bytes_max=size, hold=hold, connections_max=most)
             if carried is None
-            else AccessPool(carried, route, body_bytes_max=size, connections_max=most)
+            else AccessPool(carried, route, body_bytes_max=size, hold=hold, connections_max=most)
             for most in (limit, SIDE_CONNECTIONS_MAX)
         )
         failure: Exception | None = None

@@ -20,6 +20,7 @@ from connectors.jsonrpc import (
     Budget,
     Malformed,
     classify,
+    held,
     keep_spelling,
     outcome,
     parse,
@@ -85,12 +86,13 @@ def answer_of(response: Response, id: int, budget: Budget) -> Json:
     except Malformed:
         result = None  # said below
     if result is not None:
-        return result
+        return result if response.hold is None else held(result, response.hold)
     kind, message = message_of(response.body, budget)
     if kind != "response":
         raise LinkError(f"it answered with a {kind}, not with a response")
     check_id(message, id)
-    return outcome(message)
+    said = outcome(message)
+    return said if response.hold is None else held(said, response.hold)
 
 
 def check_id(message: Json, id: int) -> None:

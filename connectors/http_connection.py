@@ -20,6 +20,7 @@ import httptools
 
 from connectors.base import LinkError
 from connectors.http_response import Response, Stream
+from connectors.large import LARGE_BYTES, Hold
 
 __all__ = ["HEADERS_BYTES_MAX", "Connection"]
 
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
         on_free: Called when an answer is over and the connection can serve again.
         on_lost: Called once, when the connection is gone.
         body_bytes_max: How large an answer that is no stream may be.
+        hold: Where a large one takes its room from; `None`: there is no need.
     """
 
     def __init__(
@@ -63,10 +65,16 @@ class Connection(asyncio.Protocol):
         on_free: Callable[[Connection], None],
         on_lost: Callable[[Connection], None],
         body_bytes_max: int,
+        hold: Callable[[], Hold] | None = None,
     ) -> None:
         self._on_free = on_free
         self._on_lost = on_lost
         self._body_bytes_max = body_bytes_max
+        self._new_hold = hold
+        self._hold: Hold | None = None
+        """Of the body that is being read, where that is large."""
+        self._room = self._room_least = body_bytes_max if hold is None else min(LARGE_BYTES, body_bytes_max)
+        """How large it may get before more room is asked for."""
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -266,10 +274,35 @@ class Connection(asyncio.Protocol):
         if self._draining is not None:
             if self._size > DRAIN_BYTES_MAX:
                 self.abort()
-        elif self._size > self._body_bytes_max:
-            self._fail(self._too_large(), too_large=True)
         else:
             self._parts.append(data)
+            if self._size > self._room:
+                self._ask_for_room(response)
+
+    def _ask_for_room(self, response: Response) -> None:
+        """The body is a large one: read on when there is room for it."""
+        if self._size > self._body_bytes_max:
+            self._fail(self._too_large(), too_large=True)
+            return
+        assert self._new_hold is not None
+        hold = response.hold = self._hold = self._hold or self._new_hold()
+        # Of one that says its length, all of it at once: so nobody waits in the middle of it.
+        size = max(self._size, int(response.headers.get(b"content-length", b"0")) - LARGE_BYTES)
+        if hold.grow(size, self._read_on):
+            self._room = min(hold.size, self._body_bytes_max)
+        else:
+            self.pause()
+
+    def _read_on(self) -> None:
+        assert self._hold is not None
+        self._room = min(self._hold.size, self._body_bytes_max)
+        self.resume()
+
+    def _let_go(self) -> None:
+        """The body is over, or of no more interest."""
+        assert self._hold is not None
+        self._hold.leave()
+        self._hold, self._room = None, self._room_least
 
     def on_message_complete(self) -> None:
         self._overhead = 0
@@ -295,6 +328,8 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """The answer is over: serve again, or end."""
+        if self._hold is not None:
+            self._let_go()
         self._future = self._response = None
         self._parts = []
         self.used = True
@@ -326,6 +361,8 @@ class Connection(asyncio.Protocol):
     def _fail(self, reason: str, *, too_large: bool = False) -> None:
         """No usable answer: whoever waits for it learns why, and the connection ends."""
         future, response = self._future, self._response
+        if self._hold is not None:
+            self._let_go()
         self._future = self._response = None
         self._parts = []
         if self._draining is not None:

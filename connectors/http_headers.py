@@ -11,9 +11,20 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["decode_value", "encode_value", "is_name", "is_value"]
+__all__ = ["NAMED", "decode_value", "encode_value", "is_name", "is_value"]
+
+NAMED: Final[Mapping[str, str]] = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
+"""Methods whose `Mcp-Name` header says again what a param says."""
 
 _PREFIX: Final = "=?base64?"
 _SUFFIX: Final = "?="

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import anyio
@@ -43,6 +44,7 @@ from connectors.http_pool import Pool
 from connectors.http_requests import Requests, modern_lines
 from connectors.http_response import Response, Stream, status_text
 from connectors.jsonrpc import METHOD_NOT_FOUND, Budget
+from connectors.large import LARGE_BYTES
 from connectors.negotiate import negotiate, stamp
 
 __all__ = ["HttpLink"]
@@ -287,7 +289,9 @@ class HttpLink:
                     elif waiting is not None:
                         check_id(message, waiting.id)
                         stream.close(drain=True)
-                        return message
+                        return message if stream.hold is None else jsonrpc.hold_on(message, stream.hold)
+                if stream.hold is not None or reader.unfinished > LARGE_BYTES:
+                    stream.follow(partial(self.context.large.hold, self.context.name), reader.unfinished)
         except sse.TooLarge:
             limit = self.context.message_bytes_max
             reason = f"it sent an event larger than {limit} bytes (`limits: {{message: ...}}`)"

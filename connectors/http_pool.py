@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -17,6 +18,7 @@ from connectors.base import LinkError
 from connectors.http_connect import Route
 from connectors.http_connection import Connection
 from connectors.http_response import Response
+from connectors.large import Hold
 
 __all__ = ["CONNECTIONS_MAX", "IDLE_SECONDS", "Pool"]
 
@@ -33,6 +35,7 @@ class Pool:
 
     Args:
         body_bytes_max: How large one answer that is no stream may be.
+        hold: Where a large one takes its room from; `None`: there is no need.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class Pool:
         route: Route,
         *,
         body_bytes_max: int,
+        hold: Callable[[], Hold] | None = None,
         connections_max: int = CONNECTIONS_MAX,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._route = route
         self._body_bytes_max = body_bytes_max
+        self._hold = hold
         self._idle_seconds = idle_seconds
         self._loop = asyncio.get_running_loop()
         self._places = connections_max
@@ -168,7 +173,7 @@ class Pool:
             raise
 
     def _make(self) -> Connection:
-        return Connection(self._on_free, self._on_lost, self._body_bytes_max)
+        return Connection(self._on_free, self._on_lost, self._body_bytes_max, self._hold)
 
     def _on_free(self, connection: Connection) -> None:
         if self._closed is not None:

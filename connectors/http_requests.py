@@ -10,19 +10,9 @@ from typing import Final
 
 from connectors.base import Json, LinkError
 from connectors.http_connect import Address, Proxy
-from connectors.http_headers import encode_value, is_name, is_value
+from connectors.http_headers import NAMED, encode_value, is_name, is_value
 
 __all__ = ["Requests", "modern_lines"]
-
-_NAMED: Final = {
-    "tools/call": "name",
-    "prompts/get": "name",
-    "resources/read": "uri",
-    "tasks/get": "taskId",
-    "tasks/update": "taskId",
-    "tasks/cancel": "taskId",
-}
-
 
 _LINES_MAX: Final = 1024
 
@@ -100,7 +90,7 @@ def modern_lines(method: str, params: Json, headers: Mapping[str, str] | None) -
     if not is_value(method):
         raise LinkError("no HTTP header can carry this method's name", sent=False)
     lines = f"Mcp-Method: {method}\r\n"
-    key = _NAMED.get(method)
+    key = NAMED.get(method)
     name = params.get(key) if key is not None else None
     if type(name) is str:
         lines += f"Mcp-Name: {encode_value(name)}\r\n"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+
+from connectors.large import LARGE_BYTES, Hold
 
 if TYPE_CHECKING:
     from connectors.http_connection import Connection
@@ -26,7 +29,7 @@ def status_text(status: int) -> str:
 class Response:
     """One answer. Either `body` is whole, or `stream` gives it."""
 
-    __slots__ = ("body", "headers", "status", "stream")
+    __slots__ = ("body", "headers", "hold", "status", "stream")
 
     def __init__(self, status: int, headers: dict[bytes, bytes]) -> None:
         self.status = status
@@ -34,6 +37,8 @@ class Response:
         """Names in lower case; of a repeated one the values are joined by a comma (RFC 9110, 5.3)."""
         self.body = b""
         self.stream: Stream | None = None
+        self.hold: Hold | None = None
+        """Of a large body."""
 
     def header(self, name: bytes) -> str:
         """Its value without white space around it, or an empty string."""
@@ -52,7 +57,9 @@ class Response:
 class Stream:
     """The body of an answer that goes on. For one reader; `close` it, whatever happens."""
 
-    __slots__ = ("_backlog", "_connection", "_error", "_paused", "_size", "_waiter", "ended")
+    __slots__ = (
+        "_backlog", "_connection", "_error", "_is_held_back", "_paused", "_size", "_waiter", "ended", "hold",
+    )  # fmt: skip
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -61,7 +68,10 @@ class Stream:
         self._paused = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._is_held_back = False
         self.ended = False
+        self.hold: Hold | None = None
+        """Of the message that it is in the middle of, where that is large."""
 
     async def read(self) -> bytes:
         """What has come since the last time; waits for it. Empty at the end.
@@ -69,10 +79,12 @@ class Stream:
         Raises:
             LinkError: the connection broke; what came before it has been given.
         """
-        while not self._backlog:
+        while not self._backlog or self._is_held_back:
             if self._error is not None:
                 raise self._error
             if self.ended:
+                if self._backlog:
+                    break
                 return b""
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -85,6 +97,23 @@ class Stream:
             self._connection.resume()
         return backlog[0] if len(backlog) == 1 else b"".join(backlog)
 
+    def follow(self, new: Callable[[], Hold], size: int) -> None:
+        """Go on when there is room for a message of which so much has come and more will.
+
+        Args:
+            new: Where it takes its room from, if it is large.
+        """
+        if size <= LARGE_BYTES:
+            self.hold = None
+            return
+        hold = self.hold = self.hold or new()
+        if size > hold.size:
+            self._is_held_back = not hold.grow(size, self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_held_back = False
+        self._wake()
+
     def close(self, *, drain: bool = False) -> None:
         """No more of it is wanted. May be called twice.
 
@@ -93,6 +122,8 @@ class Stream:
                 unfinished stream's connection is closed, which tells the server.
         """
         connection, self._backlog = self._connection, []
+        if self.hold is not None:
+            self.hold.leave()
         if self._paused:
             self._paused = False
             connection.resume()

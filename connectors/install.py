@@ -30,9 +30,16 @@ import anyio
 import anyio.to_thread
 
 from connectors.base import ConfigError, Context, LinkError
-from connectors.stderr import harmless
+from connectors.stderr import harmless, is_chatter
 
-__all__ = ["INSTALL_SECONDS", "Pinned", "ensure_installed", "find_program", "install_with_pip"]
+__all__ = [
+    "INSTALL_SECONDS",
+    "Pinned",
+    "ensure_installed",
+    "find_program",
+    "install_with_pip",
+    "installers_environment",
+]
 
 INSTALL_SECONDS: Final = 600.0
 """How long one install may take, waiting for another's included."""
@@ -48,6 +55,9 @@ _INHERITED: Final = frozenset(
 )
 _INHERITED_PREFIXES: Final = ("LC_", "XDG_", "UV_", "PIP_", "NPM_CONFIG_", "npm_config_")
 """Where packages come from is the machine's to say; nothing else of ours is an installer's business."""
+
+_MACHINES_AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Debian and its kin, Alpine and Arch keep them."""
 
 _credentials = re.compile(r"//[^/@\s]+@")
 
@@ -243,8 +253,12 @@ async def _run(argv: Sequence[str], pinned: Pinned, context: Context) -> str:
         output.extend(data)
         del output[:-4096]
 
+    def hear(line: str) -> None:
+        if not is_chatter(line):
+            lines.append(line.removeprefix("npm error "))
+
     child = await context.children.start(
-        argv, env=_environment(os.environ), cwd=context.data, on_stdout=keep, on_stderr=lines.append
+        argv, env=installers_environment(os.environ), cwd=context.data, on_stdout=keep, on_stderr=hear
     )
     try:
         child.close_input()
@@ -261,8 +275,15 @@ async def _run(argv: Sequence[str], pinned: Pinned, context: Context) -> str:
     return text
 
 
-def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    return {
+def installers_environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """What an installer gets of ours; and to trust whom this machine trusts, where we say nothing of it.
+
+    Companies have certificate authorities of their own, which uv (two names, old and new) and node pass over.
+    """
+    trust = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+    if os.path.exists(_MACHINES_AUTHORITIES):
+        trust["NODE_EXTRA_CA_CERTS"] = _MACHINES_AUTHORITIES
+    return trust | {
         name: value
         for name, value in ours.items()
         if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)

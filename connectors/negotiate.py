@@ -78,25 +78,41 @@ async def negotiate(wire: Wire, context: Context) -> Peer:
     if context.era == "legacy" or (context.era == "auto" and context.version in LEGACY_VERSIONS):
         return await _initialize(wire, context, context.version)
     try:
-        return await _discover(wire, context)
+        return await _discover(wire, context, PROBE_SECONDS)
     except _SpeaksLegacy as answer:
         if context.era == "modern":
             raise LinkError(f"`era: modern`, but it does not speak {MODERN_VERSIONS[-1]}: {answer}") from None
-        return await _initialize(wire, context, answer.version)
+        try:
+            return await _initialize(wire, context, answer.version)
+        except _SpeaksModern:
+            if not answer.silent:
+                raise
+    # It started so slowly that it read the probe when nobody waited for its answer any longer.
+    try:
+        return await _discover(wire, context, None)
+    except _SpeaksLegacy as answer:
+        raise LinkError(
+            f"it refused initialize, and does not speak {MODERN_VERSIONS[-1]}: {answer}"
+        ) from None
 
 
 class _SpeaksLegacy(Exception):
-    def __init__(self, why: str, version: str | None = None) -> None:
+    def __init__(self, why: str, version: str | None = None, *, silent: bool = False) -> None:
         super().__init__(why)
         self.version = version
+        self.silent = silent
 
 
-async def _discover(wire: Wire, context: Context) -> Peer:
+class _SpeaksModern(LinkError):
+    """It refused the older handshake for the version."""
+
+
+async def _discover(wire: Wire, context: Context, seconds: float | None) -> Peer:
     version = MODERN_VERSIONS[-1]
     params = stamp({}, version, context.client, {})
     result: Json | None = None
     try:
-        with anyio.move_on_after(PROBE_SECONDS):
+        with anyio.move_on_after(seconds):
             result = await wire.ask("server/discover", params, version)
     except RemoteError as error:
         if error.code not in _MODERN_ERRORS:
@@ -107,7 +123,7 @@ async def _discover(wire: Wire, context: Context) -> Peer:
             raise _SpeaksLegacy(f"it supports {supported}", common) from None
         raise LinkError(f"it refused server/discover: {error}") from None
     if result is None:
-        raise _SpeaksLegacy(f"no answer to server/discover in {PROBE_SECONDS:g} s")
+        raise _SpeaksLegacy(f"no answer to server/discover in {seconds:g} s", silent=True)
     versions = result.get("supportedVersions")
     if not isinstance(versions, list):
         # Some servers of the older era answer whatever they do not know with an empty result.
@@ -128,7 +144,8 @@ async def _initialize(wire: Wire, context: Context, version: str | None) -> Peer
     try:
         result = await wire.ask("initialize", params, offered)
     except RemoteError as error:
-        raise LinkError(f"it refused initialize: {error}") from None
+        refusal = f"it refused initialize: {error}"
+        raise (_SpeaksModern if error.code == UNSUPPORTED_VERSION else LinkError)(refusal) from None
     agreed = result.get("protocolVersion")
     if agreed not in LEGACY_VERSIONS:
         raise LinkError(f"no protocol version in common: it answered initialize with {agreed!r:.40}")
@@ -139,11 +156,13 @@ async def _initialize(wire: Wire, context: Context, version: str | None) -> Peer
 def _peer(version: str, info: object, result: Json) -> Peer:
     capabilities = result.get("capabilities")
     instructions = result.get("instructions")
+    meta = result.get("_meta")
     return Peer(
         version,
         info if isinstance(info, dict) else {},
         capabilities if isinstance(capabilities, dict) else {},
         instructions if isinstance(instructions, str) else None,
+        meta if isinstance(meta, dict) else {},
     )
 
 

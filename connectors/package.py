@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, ClassVar, Final
+from contextlib import asynccontextmanager
+from typing import Annotated, ClassVar, Final, Literal
 
 import anyio.to_thread
 from pydantic import (
@@ -23,11 +23,11 @@ from pydantic import (
     model_validator,
 )
 
-from connectors.base import ConfigError, Context, Link
+from connectors.base import Context, Link
 from connectors.install import NODE_LEAST, Pinned, ensure_installed, find_program
-from connectors.stdio import child_environment, open_process
+from connectors.stdio import Variables, open_process
 
-__all__ = ["Package", "Spec"]
+__all__ = ["Package", "Spec", "is_name"]
 
 _NAMES: Final = {
     "pypi": re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,212}[A-Za-z0-9])?").fullmatch,
@@ -44,6 +44,10 @@ _is_requirement = re.compile(
     rf"[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[A-Za-z0-9._, -]+\])? *(?:{_clause}(?: *, *{_clause})*)?"
 ).fullmatch
 _is_program = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*").fullmatch
+
+
+def is_name(kind: Literal["pypi", "npm"], text: str) -> bool:
+    return _NAMES[kind](text) is not None
 
 
 def _requirement(text: str) -> str:
@@ -122,17 +126,8 @@ class Package(BaseModel):
     lasting: ClassVar[bool] = True
 
     package: Spec
-    env: dict[str, str] = Field(default_factory=dict)
+    env: Variables = Field(default_factory=dict)
     """What the process gets beside PATH, HOME, LANG, LC_*, TZ and TMPDIR."""
-
-    @field_validator("env")
-    @classmethod
-    def _check_env(cls, env: dict[str, str]) -> dict[str, str]:
-        try:
-            child_environment(env)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return env
 
     def describe(self) -> str:
         pinned = self.package.pinned
@@ -147,11 +142,8 @@ class Package(BaseModel):
         """Install the package where it is not installed yet; bounded by 10 minutes of its own."""
         await ensure_installed(self.package.pinned, context)
 
-    def open(self, context: Context) -> AbstractAsyncContextManager[Link]:
-        return self._open(context)
-
     @asynccontextmanager
-    async def _open(self, context: Context) -> AsyncIterator[Link]:
+    async def open(self, context: Context) -> AsyncIterator[Link]:
         arguments = [context.expand(part) for part in self.package.args]
         env = {name: context.expand(value) for name, value in self.env.items()}
         pinned = self.package.pinned

@@ -27,7 +27,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
@@ -84,11 +84,8 @@ class Python(BaseModel):
     async def prepare(self, context: Context) -> None:
         """Nothing is needed: what it names is imported when it is opened."""
 
-    def open(self, context: Context) -> AbstractAsyncContextManager[Link]:
-        return self._open(context)
-
     @asynccontextmanager
-    async def _open(self, context: Context) -> AsyncIterator[Link]:
+    async def open(self, context: Context) -> AsyncIterator[Link]:
         target = context.expand(self.python)
         # Abandoned where nobody waits any longer: an import that hangs must not hold the hub.
         server = await anyio.to_thread.run_sync(_load, target, context.home, abandon_on_cancel=True)

@@ -63,6 +63,11 @@ class Reader:
         self.retry_milliseconds: int | None = None
         """How long the server asks to wait before connecting again."""
 
+    @property
+    def unfinished(self) -> int:
+        """How much of an event has come that is not whole."""
+        return self._open_size + self._size
+
     def restart(self) -> None:
         """A new connection goes on with the stream: what was cut off is forgotten, `last_id` stays."""
         self._open, self._open_size, self._after_cr, self._started = [], 0, False, False

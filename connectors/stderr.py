@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["LINE_MAX", "StderrLines", "harmless"]
+__all__ = ["LINE_MAX", "StderrLines", "harmless", "is_chatter"]
 
 LINE_MAX: Final = 4096
 """Characters; what is over is left out."""
@@ -20,7 +20,8 @@ _BYTES_A_SECOND: Final = 16 * 1024 * 1024
 
 _escape = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?")
 _unprintable = re.compile(
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 
 
@@ -28,6 +29,17 @@ def harmless(text: str) -> str:
     """Text of a server as it may stand in a log or on a terminal: one line, no colours, no control
     or direction characters (threat T21)."""
     return _unprintable.sub("\ufffd", _escape.sub("", text))
+
+
+_npm = re.compile(
+    r"npm (?:notice\b|(?:error|ERR!)(?: 404)?"
+    r"(?:\s*$|\s+(?:A complete log of this run|Note that you can|tarball, )))"
+)
+
+
+def is_chatter(line: str) -> bool:
+    """Whether npm or npx says it in any case: news of itself, where its log lies. Never why it failed."""
+    return _npm.match(line) is not None
 
 
 class StderrLines:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from connectors.base import (
     ConfigError,
@@ -24,7 +24,7 @@ from connectors.children import Bounds
 from connectors.stderr import harmless
 from connectors.stdio_link import StdioLink
 
-__all__ = ["Stdio", "child_environment", "open_process"]
+__all__ = ["Stdio", "Variables", "child_environment", "open_process"]
 
 _INHERITED: Final = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 _REFUSED: Final = frozenset(
@@ -42,6 +42,17 @@ _REFUSED: Final = frozenset(
 """Variables that make a program load other code than its own (threat T26)."""
 
 
+def _usable(env: dict[str, str]) -> dict[str, str]:
+    reason = _unusable_variable(env)
+    if reason is not None:
+        raise ValueError(reason)
+    return env
+
+
+Variables = Annotated[dict[str, str], AfterValidator(_usable)]
+"""What a manifest may add to a child's environment."""
+
+
 class Stdio(BaseModel):
     """`connect: {command: [...], env: {...}}`."""
 
@@ -50,16 +61,8 @@ class Stdio(BaseModel):
 
     command: Annotated[list[str], Field(min_length=1)]
     """Program and arguments, each one string. A bare name is looked up on PATH."""
-    env: dict[str, str] = {}
+    env: Variables = {}
     """What the process gets beside PATH, HOME, LANG, LC_*, TZ and TMPDIR."""
-
-    @field_validator("env")
-    @classmethod
-    def _check_env(cls, env: dict[str, str]) -> dict[str, str]:
-        reason = _unusable_variable(env)
-        if reason is not None:
-            raise ValueError(reason)
-        return env
 
     def describe(self) -> str:
         return harmless(" ".join(self.command))
@@ -73,11 +76,8 @@ class Stdio(BaseModel):
     async def prepare(self, context: Context) -> None:
         """Nothing."""
 
-    def open(self, context: Context) -> AbstractAsyncContextManager[Link]:
-        return self._open(context)
-
     @asynccontextmanager
-    async def _open(self, context: Context) -> AsyncIterator[Link]:
+    async def open(self, context: Context) -> AsyncIterator[Link]:
         argv = [context.expand(part) for part in self.command]
         env = {name: context.expand(value) for name, value in self.env.items()}
         async with open_process(context, argv, env) as link:

@@ -29,8 +29,9 @@ from connectors.base import (
 )
 from connectors.child import Child
 from connectors.correlation import Correlation
+from connectors.large import LARGE_BYTES, Hold
 from connectors.negotiate import negotiate, stamp
-from connectors.stderr import harmless
+from connectors.stderr import harmless, is_chatter
 
 __all__ = ["StdioLink"]
 
@@ -59,6 +60,10 @@ class StdioLink:
         self._slots = asyncio.Semaphore(context.concurrent_max or CONCURRENT_DEFAULT)
         self._budget = jsonrpc.Budget(context.message_bytes_max, VALUES_MAX)
         self._unfinished = bytearray()
+        self._hold: Hold | None = None
+        """Of the unfinished line, where that is large."""
+        self._room = self._room_least = min(LARGE_BYTES, self._budget.bytes_max)
+        """How long the line may get before more room is asked for."""
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._banner_lines = 0
         self._negotiated = False
@@ -182,15 +187,40 @@ class StdioLink:
             else:
                 line = data[start:end]
             start = end + 1
+            hold = None if self._hold is None else self._let_go()
             if line and not line.isspace():
-                self._take(line)
+                self._take(line, hold)
         if self._reason is not None:
             return
         self._unfinished += data[start:]
-        if len(self._unfinished) > self._budget.bytes_max:
-            self._fail_too_large()
+        if len(self._unfinished) > self._room:
+            self._ask_for_room()
 
-    def _take(self, line: bytes) -> None:
+    def _ask_for_room(self) -> None:
+        """The line is a large one: read on when there is room for it."""
+        size = len(self._unfinished)
+        if size > self._budget.bytes_max:
+            self._fail_too_large()
+            return
+        hold = self._hold = self._hold or self._context.large.hold(self._context.name)
+        if hold.grow(size, self._read_on):
+            self._room = min(hold.size, self._budget.bytes_max)
+        else:
+            self._child.pause_output(True)
+
+    def _read_on(self) -> None:
+        assert self._hold is not None
+        self._room = min(self._hold.size, self._budget.bytes_max)
+        self._child.pause_output(False)
+
+    def _let_go(self) -> Hold | None:
+        """The line is over: what it has taken, if it was a large one."""
+        hold, self._hold, self._room = self._hold, None, self._room_least
+        if hold is not None and hold.leave():
+            self._child.pause_output(False)
+        return hold
+
+    def _take(self, line: bytes, hold: Hold | None) -> None:
         if len(line) > self._budget.bytes_max:
             self._fail_too_large()
             return
@@ -204,6 +234,8 @@ class StdioLink:
             if message["id"] is None and not self._negotiated and (only := self._correlation.only()):
                 message["id"] = only.id  # It could not read our question, and there is but one.
             jsonrpc.keep_spelling(message, line)
+            if hold is not None:
+                jsonrpc.hold_on(message, hold)
             stray = self.stray
             self._correlation.settle(message)
             if stray < self.stray <= STRAY_LINES_MAX:
@@ -286,7 +318,8 @@ class StdioLink:
 
     def hear(self, line: str) -> None:
         """One line for people."""
-        self._last_words.append(line)
+        if not is_chatter(line):
+            self._last_words.append(line)
         self._context.on_stderr(line)
 
     # Ending.
@@ -306,6 +339,7 @@ class StdioLink:
             return
         self._reason = reason = self._with_last_words(sentence)
         self._unfinished.clear()
+        self._let_go()
         for question in self._questions.values():
             question.cancel()
         self._correlation.fail(lambda: LinkError(reason, too_large=too_large))

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from hub.model import Agent, Json
 from hub.policy import Grants, Rule
 from hub.rules.quota import MONTH, WORDS, Quota
+from hub.units import utc
 
 __all__ = [
     "MILLIONTHS",
@@ -141,11 +142,10 @@ def shown(agent: str, grants: Grants, used: Used, now: float, scopes: Iterable[G
     for each in (*allowances_of(agent, grants), *_of_rules(agent, grants), *of_tokens):
         for measure, most, period in calendar(each.quota):
             spent = used(each.meter, measure, period)
-            until = datetime.fromtimestamp(window(period, now)[1], UTC)
             numbers: list[float] = [most, spent, max(0, most - spent)]
             if measure == "cost":
                 numbers = [number / MILLIONTHS for number in numbers]
-            anew = until.strftime("%Y-%m-%dT%H:%M:%SZ")
+            anew = utc(window(period, now)[1])
             add(each, measure, numbers[0], WORDS[period], used=numbers[1], left=numbers[2], anew=anew)
         if each.quota.rate is not None:
             add(each, "rate", each.quota.rate[0], WORDS[each.quota.rate[1]])

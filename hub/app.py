@@ -41,6 +41,7 @@ from hub.identity import issuer_settings
 from hub.identity.identity import Identities
 from hub.identity.issuers import Issuers
 from hub.manifests.manifest import Manifests, ServerManifest, load
+from hub.manifests.reloading import kept, tell
 from hub.meters import Meters
 from hub.middleware.approve import Approve
 from hub.middleware.authorize import Authorize
@@ -69,11 +70,11 @@ from hub.store import servers
 from hub.store.calls import Calls
 from hub.store.db import Store
 from hub.tasks import TaskIds
+from hub.threads import in_thread
 from hub.upstreams.fleet import Fleet
+from hub.upstreams.known_rows import known_of, row_of
 from hub.upstreams.learn import Known
-from hub.upstreams.learnt import known_of, row_of
 from hub.upstreams.pins import INSTRUCTIONS, Pins
-from hub.upstreams.reloading import kept, tell
 
 __all__ = ["App", "open_app"]
 
@@ -123,16 +124,16 @@ class App:
             home,
             children,
             self.secrets,
-            starts_at_once=settings.starts_at_once,
+            settings,
             save=self._save,
             swap=lambda catalog: self.hub.swap(catalog),
             own=self.own,
             parts=self.parts,
             pins=self.pins,
             late=lambda: self._deadline.late(),
+            hub=seal.name,
         )
-        self.seal = seal
-        task_ids = TaskIds(seal)
+        self.seal, task_ids = seal, TaskIds(seal)
         self._deadline = Deadline(env, self.fleet.patience_seconds)
         self.meters = Meters(store, env)
         self._limit = Limit(self.meters, env)
@@ -160,8 +161,7 @@ class App:
             TokenTool(identities).tool,
         )
         self._tasks = tasks
-        attempts: dict[str, int] = {}
-        decided: dict[str, str] = {}
+        attempts, decided = dict[str, int](), dict[str, str]()
         self._calls = Calls(store)
         self._applying = anyio.Lock()
         self._unknown_issuers: list[str] = []
@@ -182,7 +182,7 @@ class App:
                     Spend(identities.spend),
                     Retries(env, attempts, self._deadline.left_seconds, self._deadline.silence),
                     Tasks(task_ids, own_tasks.answer),
-                    Questions(self.seal),
+                    Questions(seal),
                 ),
                 self.fleet.send,
             ),
@@ -190,6 +190,7 @@ class App:
             tasks=task_ids,
             watch_tasks=lambda watching: tasks.start_soon(watching.run, self.fleet.listen, env),
             own_tasks=own_tasks,
+            name=seal.name,
         )
 
     async def start(self) -> None:
@@ -215,7 +216,7 @@ class App:
             What is wrong in them. A file that was right before counts as it did then.
         """
         async with self._applying:
-            written = await anyio.to_thread.run_sync(load, self.home.manifests)
+            written = await in_thread(load, self.home.manifests)
             manifests = kept(self.manifests, written)
             manifests = with_right_to_read(manifests, self.settings.results.tokens)
             self._result_limits.replace(manifests)
@@ -378,8 +379,7 @@ async def open_app(home: Home, settings: Settings, env: Env | None = None) -> As
             children = await stack.enter_async_context(Children())
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            oauth = settings.oauth
-            issuers = None if oauth is None else Issuers(oauth, fetch, env, home.path)
+            issuers = Issuers(settings.oauth, fetch, env, home.path) if settings.oauth is not None else None
             identities = Identities(store, env, issuers)
             await identities.load()
             seal = Seal(load_key(home.key, env), env)

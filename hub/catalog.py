@@ -18,11 +18,11 @@ from hub.model import KINDS, Entry, Json, Kind
 from hub.policy import matches
 from hub.route import Route
 from hub.rules.curation import curated, has_argument
-from hub.upstreams.schema_budget import REFUSED
+from hub.schema_budget import REFUSED
 
 __all__ = [
-    "NAME_LENGTH_MAX", "Catalog", "LeftOut", "Offer", "Override", "View", "exposed_name", "is_offered",
-    "known_name",
+    "NAME_LENGTH_MAX", "OWN_SCHEME", "Catalog", "LeftOut", "Offer", "Override", "View", "exposed_name",
+    "is_offered", "known_name",
 ]  # fmt: skip
 
 NAME_LENGTH_MAX = 52
@@ -47,6 +47,8 @@ _TYPES: Mapping[str, tuple[type, str]] = {
 """What clients check of a definition: one wrong value there, and they drop the whole list."""
 
 _MOVED = "hub+"
+OWN_SCHEME, _HUB = "hub://", "hub"
+"""What URIs of the hub's own begin with, and who alone may offer such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,12 +322,13 @@ def _resolve(
 def _resolve_uris(found: list[Entry], before: Mapping[str, Entry] | None = None) -> dict[str, Entry]:
     """A URI stays with the first server by name, and the later one's is `hub+SERVER:URI`.
 
-    A server's own URI that starts as a moved one does is moved too: none can pose as another's.
+    A server's own URI that starts as a moved one does, or as the hub's own, is moved too: none can pose as
+    another's.
     """
     located = dict(before or {})
     for entry in found:
         uri = entry.own
-        if uri in located or uri.startswith(_MOVED):
+        if uri in located or uri.startswith(_MOVED) or (uri.startswith(OWN_SCHEME) and entry.server != _HUB):
             uri = f"{_MOVED}{entry.server}:{uri}"
             definition = {**entry.definition, _KEY[entry.kind]: uri}
             entry = replace(entry, name=uri, definition=definition)

@@ -17,6 +17,7 @@
         - UpstreamTimeout     no answer in time; what it did is not known
         - UpstreamFailed      the connection broke, or what came was no answer
       + StoreError            the record cannot be written or read, so nothing is done
+      + NoThread              the system gives this process no more threads
 
 A tool's own failure is no HubError: it is a result, or a `connectors.RemoteError`, and passes untouched.
 What an agent reads of an error is `str(error)`; it never says what that agent may not know.
@@ -35,6 +36,7 @@ __all__ = [
     "HubError",
     "InvalidParams",
     "ManifestError",
+    "NoThread",
     "NotCurrent",
     "NotFound",
     "OverLimit",
@@ -191,3 +193,13 @@ class StoreBusy(StoreError):
 
 class NotCurrent(StoreError):
     """The database is not of this version's shape, or not made yet: the next hub's start mends it."""
+
+
+class NoThread(HubError):
+    reason = "threads"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The system gives the hub no more threads, so this was not done. Try again; if it stays so, "
+            "raise its limit of processes."
+        )

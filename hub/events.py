@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
-from hub.commands import records
+from hub import records
 from hub.model import Json
 from hub.store import audit
 from hub.store.events import EventRow, events_after

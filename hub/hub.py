@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from hub import extensions
 from hub.approvals.tasks import ApprovalTasks, TaskListening
-from hub.catalog import Catalog
+from hub.catalog import OWN_SCHEME, Catalog
 from hub.env import Env
 from hub.errors import InvalidParams, NotFound
-from hub.model import KINDS, Agent, Call, Entry, Handler, Json, Kind, Notify, Result
+from hub.model import HUB_KEY, KINDS, Agent, Call, Entry, Handler, Json, Kind, Notify, Result
 from hub.policy import decide
 from hub.rules.narrow import narrowed
 from hub.task_watching import TaskWatching
 from hub.tasks import TASK_METHODS, Task, TaskIds
-from hub.templates import has_one_reading, stems_from
+from hub.templates import URI_LENGTH_MAX, has_one_reading, stems_from
 from hub.watching import Listener, Watching
 
 __all__ = ["METHOD_KINDS", "Hub", "Sight"]
@@ -40,6 +40,40 @@ _REFERENCES: Mapping[str, tuple[Kind, str]] = {
 }
 
 _SIGHTS_MAX = 1024
+_TEXTS_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Shared:
+    """How much all views together keep of what they look like: an agent may have many, each with a token."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._views: dict[int, Texts] = {}
+
+    def grow(self, view: Texts, size: int) -> None:
+        if self._size + size > _TEXTS_BYTES_MAX:
+            for each in self._views.values():
+                each.clear()
+            self._views.clear()
+            self._size = 0
+        self._size += size
+        self._views[id(view)] = view
+
+    def drop(self, view: Texts) -> None:
+        if self._views.pop(id(view), None) is not None:
+            self._size -= sum(map(len, view.values()))
+
+
+class Texts(dict[Any, bytes]):
+    """What one view looks like, as text."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def __setitem__(self, key: Any, text: bytes) -> None:
+        self._shared.grow(self, len(text) - len(self.get(key, b"")))
+        super().__setitem__(key, text)
 
 
 @dataclass(slots=True)
@@ -49,7 +83,7 @@ class Sight:
     catalog: Catalog
     agent: Agent
     entries: Mapping[Kind, tuple[Entry, ...]]
-    cached: dict[Any, bytes] = field(default_factory=dict)
+    cached: Texts = field(default_factory=lambda: Texts(Shared()))
     """For whoever answers lists: bytes by whatever key it likes. Gone when catalog or grants change."""
 
 
@@ -64,6 +98,7 @@ class Hub:
         tasks: TaskIds | None = None,
         watch_tasks: Callable[[TaskWatching | TaskListening], object] = lambda watching: None,
         own_tasks: ApprovalTasks | None = None,
+        name: str = "",
     ) -> None:
         """
         Args:
@@ -72,8 +107,11 @@ class Hub:
             tasks: Opens the ids of tasks; without it none is known.
             watch_tasks: Sees to it that tasks of a server, or of the hub's own, are heard of.
             own_tasks: The tasks of the hub's own.
+            name: Which hub it is, for clients that are hubs.
         """
         self.env = env
+        self.meta: Final[Json] = {HUB_KEY: name} if name else {}
+        """What it says of itself beside its capabilities."""
         self.catalog = catalog or Catalog()
         self._tasks = tasks
         self.watch_tasks = watch_tasks
@@ -81,6 +119,7 @@ class Hub:
         self._handler = handler
         self._watch = watch
         self._sights: dict[tuple[str, int], Sight] = {}
+        self._texts = Shared()
         self._listeners: set[Callable[[frozenset[Kind]], None]] = set()
 
     def sight(self, agent: Agent) -> Sight:
@@ -89,8 +128,11 @@ class Hub:
         key = (agent.name, id(agent.grants))
         sight = self._sights.get(key)
         if sight is None or sight.catalog is not self.catalog or sight.agent.grants is not agent.grants:
-            if len(self._sights) >= _SIGHTS_MAX:
+            if sight is not None:
+                self._texts.drop(sight.cached)
+            elif len(self._sights) >= _SIGHTS_MAX:
                 self._sights.clear()
+                self._texts = Shared()
             sight = Sight(
                 self.catalog,
                 agent,
@@ -102,6 +144,7 @@ class Hub:
                     )
                     for kind in KINDS
                 },
+                Texts(self._texts),
             )
             self._sights[key] = sight
         return sight
@@ -142,7 +185,13 @@ class Hub:
         kind: Kind
         if method in METHOD_KINDS:
             kind, name = _named(method, params)
-            entry = self.find(kind, name) or (self._of_page(agent, name) if kind == "tool" else None)
+            entry = self.find(kind, name, agent)
+            if (
+                kind == "tool"
+                and name in self.catalog.for_pages
+                and (entry is None or not decide(agent.grants, entry).allowed)
+            ):
+                entry = self._of_page(agent, name) or entry
         elif method in TASK_METHODS:
             kind, name, entry = "tool", *self._of_task(agent, method, params)
         else:
@@ -195,29 +244,37 @@ class Hub:
         used = {entry.server for entries in self.sight(agent).entries.values() for entry in entries}
         return extensions.advertised(self.catalog, agent.grants, used, modern=modern)
 
-    def find(self, kind: Kind, name: str) -> Entry | None:
-        """The entry that a name or URI stands for, whoever asks.
+    def find(self, kind: Kind, name: str, agent: Agent | None = None) -> Entry | None:
+        """The entry that a name or URI stands for, granted or not.
 
-        A URI that no server lists stands for the first template that can have made it; the
-        entry's `own` is then the URI itself. One that could be read as another stands for none.
+        A URI that no server lists stands for the first template that can have made it, of those by which
+        `agent` may read it; the entry's `own` is then the URI itself. One that could be read as another, or
+        is very long, stands for none.
         """
         entry = self.catalog.find(kind, name)
         if entry is None and kind == "resource":
-            return self._from_template(name)
+            return self._from_template(name, agent)
         return entry
 
-    def _from_template(self, uri: str) -> Entry | None:
-        if not has_one_reading(uri):
+    def _from_template(self, uri: str, agent: Agent | None) -> Entry | None:
+        if len(uri) > URI_LENGTH_MAX or not has_one_reading(uri):
             return None
+        first: Entry | None = None
         for template in self.catalog.entries["template"]:
             prefix = f"hub+{template.server}:" if template.name != template.own else ""
             own = uri.removeprefix(prefix)
+            if uri.startswith(OWN_SCHEME) and not template.own.startswith(OWN_SCHEME):
+                continue  # whatever it makes of any URI: this one is the hub's
             if uri.startswith(prefix) and stems_from(template.own, own):
-                return Entry(
+                entry = Entry(
                     "resource", template.server, own, uri, f"{template.server}__{own}", {}, reads_only=True,
                     repeatable=True, route=template.route,
                 )  # fmt: skip
-        return None
+                if agent is None or decide(agent.grants, entry).allowed:
+                    return entry
+                # Nobody is kept from what they may read by a server that they may know nothing of.
+                first = first or entry
+        return first
 
     def swap(self, catalog: Catalog) -> None:
         """Put a new catalog in place, and tell who listens which kinds differ."""

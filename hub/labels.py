@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from hub import lock
-from hub.commands import records
+from hub import lock, records
 from hub.errors import InvalidParams
 from hub.store import audit, sessions
 
@@ -76,7 +75,7 @@ def label(
 
 def label_alone(home: Home, id: str, changed: Mapping[str, str | None], env: Env) -> dict[str, str]:
     """The same where no hub runs. Raises as `label`, and `StoreError`."""
-    from hub.commands.os_user import os_user
+    from hub.os_user import os_user
     from hub.store.connection import open_for_writing
 
     if not home.database.exists():

@@ -31,22 +31,29 @@ def held(home: Home) -> Iterator[None]:
         home.create()
         descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise HomeError(
-            f"The hub's folder {home.state} cannot be written: {error.strerror}. "
-            "Give another one with --home, or mend its permissions."
-        ) from None
+        raise _unwritable(home, error) from None
     try:
-        if not _locked(descriptor):
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise HomeError(
-                f"Another hub (process {holder}) already serves {home.path}. "
-                "Use that one, stop it, or give another folder with --home."
-            )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        try:
+            if not _locked(descriptor):
+                holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                raise HomeError(
+                    f"Another hub (process {holder}) already serves {home.path}. "
+                    "Use that one, stop it, or give another folder with --home."
+                )
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            raise _unwritable(home, error) from None
         yield
     finally:
         os.close(descriptor)
+
+
+def _unwritable(home: Home, error: OSError) -> HomeError:
+    return HomeError(
+        f"The hub's folder {home.state} cannot be written: {error.strerror}. "
+        "Give another one with --home, or mend its permissions."
+    )
 
 
 def _locked(descriptor: int) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hub.route import Route
 
 __all__ = [
+    "HUB_KEY",
     "KINDS",
     "Agent",
     "Call",
@@ -32,6 +33,9 @@ Json = dict[str, Any]
 Result = dict[str, Any]
 Notify = Callable[[str, Json], None]
 """`(method, params)`: what is said to the agent while its call runs. Must not block."""
+
+HUB_KEY = "hub/instance"
+"""In `_meta`, beside the hub's capabilities: which hub it is, so that it knows when it has reached itself."""
 
 Kind = Literal["tool", "resource", "template", "prompt", "extension"]
 KINDS: tuple[Kind, ...] = ("tool", "resource", "template", "prompt")

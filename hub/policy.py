@@ -2,8 +2,7 @@
 
 Rules combine so: an entry may be used if any rule of `may` matches it and none of `never` does.
 A deny always wins, and nothing is allowed that no rule allows. Grants that are `within` others need
-those as well. What a rule says of arguments and times is judged call by call (`policy_arguments`,
-`judge`).
+those as well. What a rule says of arguments and times is judged call by call (`rules.judge`).
 
 Patterns are matched against `server__name` (tools, prompts) or `server__URI` (resources,
 templates): `*` is any run of characters, `?` is one, all else is itself, upper and lower case apart.
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 from hub.model import Entry, Kind
 from hub.rules.quota import Quota
-from hub.templates import spelled_out
+from hub.templates import in_order, readings
 
 __all__ = ["ALWAYS", "Decision", "Grants", "Rule", "When", "bare", "decide", "matches", "may_reach", "named"]
 
@@ -27,6 +26,8 @@ ALWAYS = "always"
 
 _KEPT_MAX = 16_384
 """Decisions that one agent's grants remember: more than a large catalog has entries."""
+_KEPT_LENGTH_MAX = 512
+"""Longer ones are decided anew each time: URIs are an agent's to make up."""
 _WITH_ARGUMENTS = ("tool", "prompt")
 
 
@@ -119,10 +120,10 @@ def decide(grants: Grants, entry: Entry) -> Decision:
         if len(grants.kept) >= _KEPT_MAX:
             grants.kept.clear()
         decision = _decide(grants, entry)
-        if decision.allowed and entry.kind == "resource" and "%" in entry.grant:
-            # Its server may decode what rules see escaped.
-            decision = _denied(grants, replace(entry, grant=spelled_out(entry.grant))) or decision
-        grants.kept[key] = decision
+        if decision.allowed and entry.kind == "resource":
+            decision = _denied_otherwise_read(grants, entry) or decision
+        if len(entry.grant) <= _KEPT_LENGTH_MAX:
+            grants.kept[key] = decision
     return decision
 
 
@@ -197,6 +198,18 @@ def _denied(grants: Grants, entry: Entry) -> Decision | None:
     return None
 
 
+def _denied_otherwise_read(grants: Grants, entry: Entry) -> Decision | None:
+    """The same of a resource, in whatever way its server may read the URI that rules see."""
+    level: Grants | None = grants
+    while level is not None and not level.never:
+        level = level.within
+    if level is None:
+        return None
+    grants_of = (f"{entry.server}__{own}" for own in sorted(readings(entry.own)))
+    denials = (_denied(grants, replace(entry, grant=grant)) for grant in grants_of if grant != entry.grant)
+    return next((denied for denied in denials if denied is not None), None)
+
+
 def _denied_by(level: Grants, entry: Entry) -> Decision | None:
     for rule in level.never:
         pattern = _pattern(rule, entry)
@@ -244,7 +257,12 @@ def _first(patterns: Sequence[str], target: str) -> str | None:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the whole of `text` fits `pattern`.
+    """Whether the whole of `text` fits `pattern`."""
+    return in_order(pattern.split("*"), text) if "?" not in pattern else _matches(pattern, text)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """The same, whatever is in the pattern.
 
     Greedy with one step back to the last `*`, so it never tries exponentially many ways.
     """

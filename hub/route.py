@@ -1,5 +1,6 @@
 """What a person's manifest says of the way of a call: its times, when it is made again, and what stands in
-for it. Values only; `middleware/retry.py`, `middleware/fallback.py` and `breaker.py` go by them. Pure.
+for it. Values only, and pure. Who goes by them: `middleware/retry.py`, `middleware/fallback.py` and
+`upstreams/breaker.py`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ sealed for one use opens for no other.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connectors.jsonrpc import Budget, encode, parse
 from hub.env import Env
+from hub.home import usable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -48,6 +50,11 @@ class Seal:
 
             self._cipher_made = AESGCM(self._key)
         return self._cipher_made
+
+    @property
+    def name(self) -> str:
+        """The hub's own, for itself to know it by. Made of its key, and of no use to find that out."""
+        return hashlib.sha256(b"name of a hub" + self._key).hexdigest()[:32]
 
     def close(self, purpose: str, words: list[Any], *, seconds: float) -> str:
         """Seal JSON values for `purpose`, to be opened within so many seconds."""
@@ -99,8 +106,13 @@ def load_key(path: Path, env: Env) -> bytes:
     """The hub's own key, kept in a file for its owner only; made where there is none.
 
     Raises:
-        OSError: it can be neither read nor made.
+        HomeError: it can be neither read nor made.
     """
+    with usable(path):
+        return _read_or_made(path, env)
+
+
+def _read_or_made(path: Path, env: Env) -> bytes:
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)

@@ -20,15 +20,15 @@ from importlib.util import find_spec
 from typing import Final
 
 import anyio
-import anyio.to_thread
 
 from connectors.base import ConfigError, LinkError
 from connectors.children import Children
 from hub.env import Env
-from hub.errors import HomeError
+from hub.errors import HomeError, NoThread
 from hub.home import Home
 from hub.secrets_file import SecretFile
 from hub.settings import Settings
+from hub.threads import in_thread
 from hub.variables import environment_secrets
 
 __all__ = ["COMMAND_SECONDS", "Secrets", "secrets_of"]
@@ -80,9 +80,11 @@ class Secrets:
             value = self._in_environment(name)
             if value is None:
                 try:
-                    value = await anyio.to_thread.run_sync(self.file.get, name)
+                    value = await in_thread(self.file.get, name)
                 except HomeError as error:
                     raise ConfigError(str(error)) from None
+                except NoThread as error:
+                    raise LinkError(str(error), sent=False) from None
             if value is None and _has_keyring():
                 argv = [sys.executable, "-P", "-m", "keyring", "get", _KEYRING_SERVICE, name]
                 # It says in many ways, and with one exit status, that it has none.

@@ -18,7 +18,7 @@ from typing import Final
 from connectors.jsonrpc import Budget, Malformed, encode, parse
 from hub.env import Env
 from hub.errors import HomeError
-from hub.home import Home
+from hub.home import Home, usable
 from hub.seal import Broken, Seal, load_key
 
 __all__ = ["SecretFile", "logins_file", "secrets_seal"]
@@ -34,11 +34,9 @@ def logins_file(home: Home, env: Env) -> SecretFile:
 
 def secrets_seal(home: Home, env: Env) -> Seal:
     """Seals secrets. Raises `HomeError`."""
-    try:
+    with usable(home.secrets_key):
         home.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Seal(load_key(home.secrets_key, env), env)
-    except OSError as error:
-        raise _unusable(home.secrets_key, error) from None
 
 
 class SecretFile:
@@ -103,20 +101,16 @@ class SecretFile:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One change at a time, among processes too; the lock ends with its holder."""
-        try:
-            with self._home.secrets_key.open("rb") as key:
-                fcntl.flock(key, fcntl.LOCK_EX)
-                yield
-        except OSError as error:
-            raise _unusable(self._path, error) from None
+        with usable(self._path), self._home.secrets_key.open("rb") as key:
+            fcntl.flock(key, fcntl.LOCK_EX)
+            yield
 
     def _read(self) -> dict[str, str]:
         try:
-            found = parse(self._path.read_bytes(), _BUDGET)
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise _unusable(self._path, error) from None
+            with usable(self._path):
+                if not self._path.exists():
+                    return {}
+                found = parse(self._path.read_bytes(), _BUDGET)
         except Malformed:
             found = None
         if type(found) is not dict or not all(type(sealed) is str for sealed in found.values()):
@@ -133,8 +127,3 @@ class SecretFile:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
-
-
-def _unusable(path: Path, error: OSError) -> HomeError:
-    reason = error.strerror or type(error).__name__
-    return HomeError(f"{path} cannot be used: {reason}. Make it readable and writable for you alone.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -9,30 +10,36 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
 from connectors.jsonrpc import Budget, Malformed, encode, parse
+from connectors.stderr import harmless
+from hub import lock
 from hub.app import App, open_app
 from hub.ending import Ending
 from hub.errors import HomeError, HubError
-from hub.home import Home
+from hub.health import Health
+from hub.home import Home, usable
 from hub.server import Front, HttpApp, Wire, serve_stream
 from hub.server.pipe import Pipe, serve_pipes
 from hub.server.wire_request import Request
 from hub.sessions import checked_name
 from hub.settings import Settings
-from hub.upstreams.health import Health
+from hub.threads import in_thread
 
-__all__ = ["serve"]
+__all__ = ["LogLines", "serve"]
 
 log = logging.getLogger(__name__)
 
+_REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""An address that means all of them, and one of those, as nobody connects to the former."""
 _HELLO_BYTES_MAX = 4096
 _HELLO_SECONDS = 5.0
 _LAST_SECONDS = 1.0
 """How long it may take to tell whoever still waits that the hub ends."""
+_LOGGED_LENGTH_MAX = 16 * 1024
 _PEOPLE_MAX = 128
 """Connections to the admin socket at once."""
 
@@ -57,7 +64,14 @@ async def serve(
         HomeError: the folder is another hub's, the port is taken, or either cannot be used.
         StoreError: the database cannot be used.
     """
-    listener = _listen(settings.host, settings.port)
+    try:
+        listener = _listen(settings.host, settings.port)
+    except HomeError:
+        if lock.is_held(home):
+            # Most likely it is that hub's port: who holds the home is then what helps.
+            with lock.held(home):
+                pass
+        raise
     try:
         async with open_app(home, settings) as app:
             health = Health(app.env, app.ready)
@@ -73,11 +87,13 @@ async def serve(
             bridges = _Bridges(app, front)
             agents = Wire(HttpApp(front, settings), is_behind=app.store.crowded)
             host, port = listener.getsockname()[:2]
+            host = _REACHED_AT.get(host, host)
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
             admin = Wire(_Plane(app, url, health), connections_max=_PEOPLE_MAX)
             ending = Ending(app.reload)
             if "me" in app.manifests.agents:
-                await app.keep_token("me")
+                with usable(home.token_file("me")):
+                    await app.keep_token("me")
             async with (
                 anyio.create_task_group() as tasks,
                 _unix_listener(home.admin_socket) as people,
@@ -116,6 +132,14 @@ async def serve(
         listener.close()
 
 
+class LogLines(logging.Formatter):
+    """A record is one line, however many it has: what servers and agents say makes none of its own (T32)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = super().format(record)[:_LOGGED_LENGTH_MAX].splitlines()
+        return "\n    ".join(map(harmless, lines))
+
+
 def _keep_garbage_apart() -> None:
     """What there is once all is started stays: no more looking through it for garbage, which takes 30 ms."""
     gc.freeze()
@@ -151,7 +175,7 @@ class _Plane:
     async def __call__(self, request: Request) -> None:
         async with self._loading:
             if self._answer is None:
-                self._answer = await anyio.to_thread.run_sync(self._load)
+                self._answer = await in_thread(self._load)
         await self._answer(request)
 
     def _load(self) -> Callable[[Request], Awaitable[None]]:
@@ -175,9 +199,11 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.setblocking(False)
             stack.pop_all()
     except OSError as error:
+        remedy = "Give another one with --port, or stop what uses it."
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            remedy = "Give an address of this machine with --host."
         raise HomeError(
-            f"Port {port} on {host} cannot be used: {error.strerror or error}. "
-            "Give another one with --port, or stop what uses it."
+            f"Port {port} on {host} cannot be used: {error.strerror or error}. {remedy}"
         ) from None
     return listener
 
@@ -185,20 +211,19 @@ def _listen(host: str, port: int) -> socket.socket:
 @asynccontextmanager
 async def _unix_listener(path: Path) -> AsyncIterator[socket.socket]:
     """A listening socket file for its owner only. One that a dead hub left is replaced: we hold the lock."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
-    try:
-        listener.bind(os.fspath(path))
-    finally:
-        os.umask(mask)
-    listener.listen(128)
-    listener.setblocking(False)
-    try:
+    with ExitStack() as stack:
+        with usable(path):
+            path.unlink(missing_ok=True)
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            mask = os.umask(0o177)
+            try:
+                listener.bind(os.fspath(path))
+            finally:
+                os.umask(mask)
+            stack.callback(path.unlink, missing_ok=True)
+            listener.listen(128)
+            listener.setblocking(False)
         yield listener
-    finally:
-        listener.close()
-        path.unlink(missing_ok=True)
 
 
 class _Bridges:

@@ -6,13 +6,27 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from connectors.jsonrpc import encode
 from hub.errors import InvalidParams
 from hub.model import Agent, Json
 from hub.store.sessions import SessionKind, SessionRow
 
-__all__ = ["Session", "checked_name", "reach_of", "row_of", "session_of"]
+__all__ = [
+    "Session",
+    "checked_capabilities",
+    "checked_name",
+    "reach_of",
+    "row_of",
+    "session_of",
+    "short_client",
+]
+
+CLIENT_BYTES_MAX: Final = 4096
+CAPABILITIES_BYTES_MAX: Final = 8192
+"""Of JSON. Sessions are remembered by the thousand, and clients say what they like."""
+_WORD_LENGTH_MAX: Final = 256
 
 _named = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 
@@ -56,6 +70,21 @@ def checked_name(name: object) -> str:
             "A session's name has 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit"
         )
     return name
+
+
+def checked_capabilities(capabilities: Json) -> Json:
+    """What a client declares, where it can be remembered. Raises `InvalidParams`."""
+    if len(encode(capabilities)) > CAPABILITIES_BYTES_MAX:
+        raise InvalidParams(f"Invalid params: 'capabilities' have at most {CAPABILITIES_BYTES_MAX} bytes")
+    return capabilities
+
+
+def short_client(client: Json) -> Json:
+    """What a client says of itself; where that is long (it may bring pictures), its names alone."""
+    if len(encode(client)) <= CLIENT_BYTES_MAX:
+        return client
+    words = {key: client.get(key) for key in ("name", "title", "version")}
+    return {key: word[:_WORD_LENGTH_MAX] for key, word in words.items() if isinstance(word, str)}
 
 
 def reach_of(agent: Agent) -> str:

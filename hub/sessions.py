@@ -18,7 +18,15 @@ import anyio
 from connectors.base import MODERN_VERSIONS
 from hub.env import Env
 from hub.model import Agent, Json
-from hub.session import Session, checked_name, reach_of, row_of, session_of
+from hub.session import (
+    Session,
+    checked_capabilities,
+    checked_name,
+    reach_of,
+    row_of,
+    session_of,
+    short_client,
+)
 from hub.store import sessions as table
 from hub.store.sessions import SessionKind
 
@@ -67,13 +75,17 @@ class Sessions:
         capabilities: Json,
         left: frozenset[str] = frozenset(),
     ) -> Session:
-        """A new session, committed. Raises `StoreError`.
+        """A new session, committed.
 
         Some clients open a connection for each call. So where the same client has ended its last one not
         long ago, what comes by the new one belongs to the same context.
 
         Args:
             left: Sessions that nobody has ended, whose clients have gone all the same.
+
+        Raises:
+            InvalidParams: the capabilities are too many.
+            StoreError: it cannot be kept.
         """
         session = self._new(agent, kind, version, client, capabilities)
         if kind not in ("legacy", "stdio"):
@@ -276,6 +288,7 @@ class Sessions:
         id = self._env.random_bytes(_ID_BYTES).hex() if kind == "legacy" else self._env.new_id()
         now = self._now()
         reach = reach_of(agent)
+        client, capabilities = short_client(client), checked_capabilities(capabilities)
         return Session(id, agent.name, kind, version, client, capabilities, now, now, reach=reach)
 
     async def _find_context(self, session: Session) -> None:

@@ -35,6 +35,7 @@ class Settings:
     session_idle: float = 30 * 60.0
     """Seconds."""
     message_bytes_max: int = 4 * 1024**2
+    large_bytes_max: int = 64 * 1024**2
     grace: float = 5.0
     """Seconds."""
     approval_wait: float = 25.0
@@ -140,6 +141,14 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row("session_idle", "30m", "duration", units.seconds, "When an unused session is closed."),
     Row("message", "4MiB", "size", _size(1024), "The largest request from an agent.", "message_bytes_max"),
+    Row(
+        "large",
+        "64MiB",
+        "size",
+        _size(1024**2),
+        "How much of large results is worked on at once.",
+        "large_bytes_max",
+    ),
     Row("grace", "5s", "duration", units.seconds, "How long calls may go on when the hub stops."),
     Row("approval_wait", "25s", "duration", units.seconds, "How long a call is held for a person's word."),
     Row("approval_pending", "1h", "duration", units.seconds, "How long a person has to approve a call."),

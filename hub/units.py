@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `500ms`, `30s`, `10m`, `2h`; `64KiB`, `4MiB`, `1GiB`.
+"""Durations and sizes as people write them: `500ms`, `30s`, `10m`, `2h`; `64KiB`, `4MiB`, `1GiB`; moments.
 
 A number without a unit is refused: nobody can tell seconds from milliseconds by looking.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
-__all__ = ["DURATION_PATTERN", "SIZE_PATTERN", "lifetime_seconds", "seconds", "size_bytes"]
+__all__ = ["DURATION_PATTERN", "SIZE_PATTERN", "lifetime_seconds", "seconds", "size_bytes", "utc"]
 
 DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
 SIZE_PATTERN: Final = r"^[0-9]+(B|KiB|MiB|GiB)$"
@@ -71,6 +72,11 @@ def size_bytes(written: Any, *, least: int = 1, most: int = _BYTES_MAX) -> int:
     if not least <= value <= most:
         raise ValueError(f"must be from {least} bytes to {most // 1024**3}GiB.")
     return value
+
+
+def utc(seconds: float) -> str:
+    """A moment, given in seconds since 1970: `2026-11-21T09:30:00Z`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _split(written: Any, what: str, examples: str) -> tuple[str, str]:

@@ -13,10 +13,10 @@ import anyio
 import httpx
 
 from connectors.base import CLIENT_CAPABILITIES_KEY
-from hub.env import SystemEnv
 from hub.model import Json
 from hub.settings import Settings
 from hub.store.approvals import ApprovalRow, list_approvals
+from tests.clocks import Clock
 from tests.house import headers_of, modern
 from tests.hub_room import Room, last, room
 from tests.sources import ROOT
@@ -29,22 +29,11 @@ SHORT = Settings(approval_wait=0.05)
 LONG = Settings(approval_wait=15.0)
 
 
-class Ahead(SystemEnv):
-    """The real world, but that its clock can be put forward."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead_seconds = 0.0
-
-    def now(self) -> float:
-        return super().now() + self.ahead_seconds
-
-
 @asynccontextmanager
 async def approving(
     folder: Path,
     settings: Settings = SHORT,
-    env: Ahead | None = None,
+    env: Clock | None = None,
     *,
     rule: Json = APPEND,
     servers: Mapping[str, Json] | None = None,

@@ -14,11 +14,11 @@ from hub.store import audit, calls, sessions
 from hub.store.calls import PENDING, Intent, Outcome
 from hub.store.connection import open_for_writing
 from hub.store.sealing import GENESIS, Entry, hash_of
+from tests.store_room import SESSION
 
 __all__ = ["SIGNER", "intent", "made", "opened", "rechained", "report_of", "result"]
 
 SIGNER = Ed25519Signer(bytes(range(32)))
-SESSION = sessions.SessionRow("s1", "me", "modern", "2026-07-28", "{}", "{}", 1, 1)
 
 
 def intent(number: int) -> Intent:

@@ -24,6 +24,13 @@ class Clock(SystemEnv):
         return super().monotonic() + self.ahead
 
 
+def noon() -> Clock:
+    """A clock at `NOON`: no hour, day, week or month ends in the middle of a test."""
+    clock = Clock()
+    clock.ahead = NOON - SystemEnv().now()
+    return clock
+
+
 @dataclass
 class SetEnv(SystemEnv):
     """The real world, but for its clocks: they stand where a test sets them."""

@@ -8,6 +8,7 @@ installed once into `.cache/conformance`, with a Node of its own where the machi
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
 import re
@@ -136,10 +137,14 @@ def find_suite(cache: Path = CACHE) -> Suite:
     """
     modules = cache / "node_modules"
     package = modules / "@modelcontextprotocol" / "conformance"
-    node = _node(modules)
-    if node is None or _installed_version(package) != VERSION:
-        _install(cache, with_node=_system_node() is None)
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("ab") as one:
+        # Modules of tests run in processes beside each other; npm in one folder is for one of them.
+        fcntl.flock(one, fcntl.LOCK_EX)
         node = _node(modules)
+        if node is None or _installed_version(package) != VERSION:
+            _install(cache, with_node=_system_node() is None)
+            node = _node(modules)
     if node is None:
         raise SuiteMissing(f"There is no Node {NODE_MAJOR} for {_portable_node()}: install it and run again.")
     return Suite((node, str(package / "dist" / "index.js")))
@@ -178,7 +183,6 @@ def _install(cache: Path, *, with_node: bool) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise SuiteMissing("npm was not found on PATH. Install Node to run the conformance suite.")
-    cache.mkdir(parents=True, exist_ok=True)
     packages = [f"@modelcontextprotocol/conformance@{VERSION}"]
     if with_node:
         packages.append(f"{_portable_node()}@{NODE_MAJOR}")

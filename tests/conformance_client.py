@@ -27,7 +27,7 @@ from pydantic import BaseModel
 
 from tests.homes import MODERN, running, token, write
 
-SECONDS = 20
+SECONDS = 60
 
 SAMPLES: dict[str, Any] = {"integer": 2, "number": 2.5, "boolean": True, "array": [], "object": {}}
 

@@ -20,7 +20,7 @@ import httpx
 from tests.commands import COMMAND, environment, hub
 from tests.homes import running, write
 
-SECONDS = 20
+SECONDS = 60
 LOGINS_MAX = 3
 CIMD = "https://conformance-test.local/client-metadata.json"
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from hypothesis import settings
@@ -18,9 +21,13 @@ from tests.clocks import Clock
 from tests.commands import Done
 from tests.conformance import Outcome, Selection, Suite, find_suite, run_suite, running_everything
 from tests.house import House, house, in_time
+from tests.oauth_room import Authority, Guarded, authority, guarded
+from tests.sources import ROOT
 
-# A machine that is busy with something else must not turn a property red.
-settings.register_profile("hub", deadline=None)
+# Neither a machine that is busy with something else nor chance must turn a property red: the same cases each
+# time. `--hypothesis-profile=chance` looks for others.
+settings.register_profile("hub", deadline=None, derandomize=True)
+settings.register_profile("chance", deadline=None, derandomize=False)
 settings.load_profile("hub")
 
 
@@ -38,14 +45,26 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.node.get_closest_marker("uvloop") is not None}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("both_loops") and "anyio_backend" in metafunc.fixturenames:
+        loops = {name: ("asyncio", {"use_uvloop": name == "uvloop"}) for name in ("uvloop", "asyncio")}
+        metafunc.parametrize("anyio_backend", loops.values(), ids=loops)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
-    async with Store.open(tmp_path / "hub.db", clock) as store:
+def path(tmp_path: Path) -> Path:
+    """Where a database is, or will be."""
+    return tmp_path / "hub.db"
+
+
+@pytest.fixture
+async def store(path: Path, clock: Clock) -> AsyncIterator[Store]:
+    async with Store.open(path, clock) as store:
         yield store
 
 
@@ -65,6 +84,14 @@ async def http(hub: House) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
+async def tea() -> AsyncIterator[tuple[Authority, Guarded]]:
+    """An authorization server, and a server that wants its tokens."""
+    with anyio.fail_after(60):
+        async with authority() as by, guarded(by) as server:
+            yield by, server
+
+
+@pytest.fixture
 def hub_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """`hub ARGUMENTS --home HOME` in this process, which spares its start."""
     monkeypatch.delenv("HUB_HOME", raising=False)
@@ -76,6 +103,18 @@ def hub_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Done(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def everything() -> Iterator[str]:
+    """The URL of our own server of both eras, which does all that there is to do."""
+    command = [sys.executable, "-m", "tests.servers.everything", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
 
 class Direct:

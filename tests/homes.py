@@ -29,7 +29,7 @@ from mcp_types import Tool
 
 from connectors.base import Context
 from connectors.children import Children
-from connectors.install import ensure_installed, find_program
+from connectors.install import Pinned, ensure_installed, find_program
 from connectors.package import Package
 from hub.manifests import manifest
 from hub.variables import expander
@@ -59,20 +59,36 @@ def install(*names: str) -> dict[str, list[str]]:
 async def _install(names: tuple[str, ...]) -> dict[str, list[str]]:
     servers = manifest.load(ROOT / "manifests").servers
     started: dict[str, list[str]] = {}
+    for name in names:
+        connect = servers[name].connect
+        assert isinstance(connect, Package)
+        pinned = connect.package.pinned
+        started[name] = find_program(pinned, await _installed(pinned), connect.package.run)
+    return started
+
+
+async def installed(**package: Any) -> Path:
+    """The folder of a pinned package, as a manifest writes it, installed there once."""
+    return await _installed(Package.model_validate({"package": package}).package.pinned)
+
+
+async def _installed(pinned: Pinned) -> Path:
+    DATA.mkdir(parents=True, exist_ok=True)
     async with Children() as children:
         context = Context(
             "tests", home=ROOT, data=DATA, children=children, expand=expander({}, home=ROOT, data=DATA),
             client={"name": "tests", "version": "0"},
         )  # fmt: skip
-        DATA.mkdir(parents=True, exist_ok=True)
         with anyio.fail_after(INSTALL_SECONDS):
-            for name in names:
-                connect = servers[name].connect
-                assert isinstance(connect, Package)
-                pinned = connect.package.pinned
-                folder = await ensure_installed(pinned, context)
-                started[name] = find_program(pinned, folder, connect.package.run)
-    return started
+            return await ensure_installed(pinned, context)
+
+
+def link_packages(home: Path) -> None:
+    """Give a hub's folder the packages that there are."""
+    data = home / ".hub" / "data"
+    data.mkdir(parents=True)
+    (DATA / "packages").mkdir(parents=True, exist_ok=True)
+    (data / "packages").symlink_to(DATA / "packages")
 
 
 def make_home(home: Path, *servers: str) -> Path:
@@ -81,10 +97,7 @@ def make_home(home: Path, *servers: str) -> Path:
     for name in (*servers, "me"):
         shutil.copy(ROOT / "manifests" / f"{name}.yaml", home / "manifests")
     shutil.copytree(ROOT / "examples", home / "examples")
-    data = home / ".hub" / "data"
-    data.mkdir(parents=True)
-    (DATA / "packages").mkdir(parents=True, exist_ok=True)
-    (data / "packages").symlink_to(DATA / "packages")
+    link_packages(home)
     return home
 
 
@@ -227,7 +240,7 @@ async def outcome(client: Client, name: str, arguments: dict[str, Any]) -> Any:
     return result.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"meta", "result_type"})
 
 
-async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+async def eventually(holds: Callable[[], bool], seconds: float = SECONDS) -> None:
     """Return once it holds: for what nobody tells of, as files and the processes of others."""
     with anyio.fail_after(seconds):
         while not holds():  # noqa: ASYNC110

@@ -41,7 +41,7 @@ from hub.store.db import Store
 from hub.watching import Listener, Watching
 
 VERSION = "2026-07-28"
-SECONDS_MAX = 20
+SECONDS_MAX = 60
 SUBSCRIPTION_KEY = "io.modelcontextprotocol/subscriptionId"
 CALL: Json = {"name": "box__echo", "arguments": {}}
 CLIENT = {"name": "tests", "version": "0"}
@@ -209,7 +209,7 @@ class House:
     ) -> AsyncIterator[Client]:
         headers = {"authorization": f"Bearer {self.tokens[agent]}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=10) as http,
+            httpx2.AsyncClient(headers=headers, timeout=30) as http,
             Client(streamable_http_client(self.url, http_client=http), mode=mode, **more) as client,
         ):
             yield client
@@ -219,7 +219,7 @@ class House:
         headers = {"accept": "application/json, text/event-stream"}
         if agent is not None:
             headers["authorization"] = f"Bearer {self.tokens[agent]}"
-        async with httpx.AsyncClient(headers=headers, timeout=10, trust_env=False) as http:
+        async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
             yield http
 
     async def session(self, http: httpx.AsyncClient) -> dict[str, str]:

@@ -22,12 +22,14 @@ from hub.app import App, open_app
 from hub.env import Env
 from hub.home import Home
 from hub.identity.identity import Identities
-from hub.model import Json
+from hub.model import Call, Json, Result
 from hub.server import Front, HttpApp
 from hub.settings import Settings
+from hub.watching import Listener, Watching
+from tests.app_room import front_of, until_known
 from tests.house import CLIENT, events, headers_of, listening, message, modern
 
-SECONDS_MAX = 20
+SECONDS_MAX = 60
 EVERYTHING: Final[Mapping[str, Sequence[str]]] = {"me": ("*",), "other": ("*",)}
 ASKER = str(Path(__file__).parent / "servers" / "asker.py")
 
@@ -157,6 +159,16 @@ def received(log: Path, method: str) -> list[Json]:
     return [each for each in messages if each.get("method") == method]
 
 
+async def nothing(call: Call) -> Result:
+    """Of a hub in which nothing is used."""
+    raise AssertionError("nothing is called here")
+
+
+def unwatched(call: Call, listener: Listener) -> Watching:
+    """Likewise."""
+    raise AssertionError("nothing is watched here")
+
+
 @asynccontextmanager
 async def room(
     home: Path,
@@ -186,22 +198,11 @@ async def room(
     listener = socket.create_server(("127.0.0.1", 0))
     settings = settings or Settings()
     async with open_app(Home.at(home), settings, env) as app:
-        front = Front(
-            app.hub,
-            app.identities,
-            app.sessions,
-            ready=app.ready,
-            instructions=app.instructions,
-            capabilities=app.capabilities,
-            question_seconds=question_seconds,
-        )
+        front = front_of(app, question_seconds=question_seconds)
         tokens = {name: (await app.identities.issue(name))[1] for name in agents}
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
         async with listening(HttpApp(front, settings), listener):
             with anyio.fail_after(seconds):
-                for upstream in app.fleet.upstreams.values():
-                    while upstream.known is None:
-                        await upstream.moved()
-                        assert upstream.state != "failed", upstream.reason
+                await until_known(app)
                 yield Room(app, front, url, tokens, app.identities)
             front.close()

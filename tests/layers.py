@@ -18,7 +18,7 @@ LINES_MAX = 400
 
 PURE = (
     "hub.model", "hub.catalog", "hub.policy", "hub.errors", "hub.chain", "hub.templates", "hub.apps",
-    "hub.nearest", "hub.route", "hub.upstreams.schema_budget", "hub.rules.arguments", "hub.rules.curation",
+    "hub.nearest", "hub.route", "hub.schema_budget", "hub.rules.arguments", "hub.rules.curation",
     "hub.rules.judge", "hub.rules.moments", "hub.rules.narrow", "hub.rules.normal", "hub.rules.quota",
     "hub.rules.schemas",
 )  # fmt: skip
@@ -61,7 +61,7 @@ JSON_TEXT_IN = (
     "hub.commands.arguments",  # what a person types
     "hub.commands.schema",  # prints one
     "hub.commands.alone", "hub.commands.memo",  # speak as the admin socket does where no hub runs; keep that
-    "hub.commands.records", "hub.approvals.rows", "hub.identity.scopes",  # columns that hold JSON
+    "hub.records", "hub.approvals.rows", "hub.identity.scopes",  # columns that hold JSON
     "hub.session", "hub.labels",  # the same
     "hub.middleware.check", "hub.results.shape",  # numbers as a JSON Schema validator wants them
     "hub.app",  # a fingerprint of what a manifest says
@@ -77,8 +77,13 @@ SQL_WORDS = (
     "ALTER TABLE ",
     "PRAGMA ",
 )
-STORE_MAY_IMPORT = ("hub.store", "hub.model", "hub.errors", "hub.env")
+STORE_MAY_IMPORT = ("hub.store", "hub.model", "hub.errors", "hub.env", "hub.threads")
 
+COMMANDS_FOR = (
+    "hub.commands", "hub.cli", "hub.admin",
+    "hub.review",  # of recorded calls, as a command shows them
+    "hub.bridge", "hub.audit.leftover",  # connect to a hub, or wait for one, as a command does
+)  # fmt: skip
 WHOLE = ("hub.app", "hub.serve", "hub.admin.admin", "hub.cli", "hub.server")
 CLOCKS_AND_CHANCE = ("time", "random", "uuid", "secrets")
 CLOCK_CALLS = frozenset({"getrandom", "urandom", "utcnow", "monotonic_ns", "perf_counter"})
@@ -190,13 +195,18 @@ def nothing_imports_the_command_line(module: Module) -> Iterator[Finding]:
         yield from imports_of(module, ("hub.cli",))
 
 
+def what_commands_do_is_for_people_only(module: Module) -> Iterator[Finding]:
+    if not module.within(*COMMANDS_FOR):
+        yield from imports_of(module, ("hub.commands",))
+
+
 def only_the_app_knows_the_whole(module: Module) -> Iterator[Finding]:
     if module.within(*WHOLE):
         return
     fleet = list(imports_of(module, ("hub.upstreams.fleet",), typing=False))
     server = list(imports_of(module, ("hub.server",), typing=False))
     if fleet and server:
-        yield fleet[0][0], "imports hub.fleet and hub.server"
+        yield fleet[0][0], "imports hub.upstreams.fleet and hub.server"
 
 
 def clock_and_chance_come_through_env_only(module: Module) -> Iterator[Finding]:
@@ -307,6 +317,7 @@ RULES_OF_THE_PRODUCT: tuple[Rule, ...] = (
     the_store_knows_only_nouns_errors_and_env,
     no_middleware_knows_another_or_what_is_around_it,
     nothing_imports_the_command_line,
+    what_commands_do_is_for_people_only,
     only_the_app_knows_the_whole,
     clock_and_chance_come_through_env_only,
     the_sdk_is_loaded_by_the_python_connector_alone,

@@ -85,7 +85,7 @@ class Desk:
 @asynccontextmanager
 async def desk(folder: Path, env: SetEnv, *, orderly: bool = True) -> AsyncIterator[Desk]:
     """Until it ends, in order or as if it were killed: then nothing more is written."""
-    with anyio.fail_after(15):
+    with anyio.fail_after(60):
         async with Store.open(folder / "hub.db", env) as store:
             meters = Meters(store, env)
             await meters.load()

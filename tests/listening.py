@@ -52,7 +52,7 @@ async def subscribe(
 
 
 async def until(condition: Any) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while not condition():
             await anyio.lowlevel.checkpoint()
 

@@ -20,7 +20,7 @@ from hub.app import App, open_app
 from hub.commands.login import Ask, log_in
 from hub.env import SystemEnv
 from hub.home import Home
-from hub.logins import Login, Logins
+from hub.kept_logins import Login, Logins
 from hub.secrets_file import logins_file
 from hub.settings import Settings
 from tests.oauth_room import Authority, Guarded, browse
@@ -52,7 +52,7 @@ def started(tasks: TaskGroup, browser: Callable[[str], Coroutine[Any, Any, Any]]
 async def logged_in(home: Home, agent: str | None = None, **more: Any) -> dict[str, Any]:
     """Log in as a person would, with a browser."""
     async with anyio.create_task_group() as tasks:
-        ask = Ask(started(tasks, browse), seconds=5)
+        ask = Ask(started(tasks, browse), seconds=20)
         return await log_in(home, "tea", agent, ask, SystemEnv(), **more)
     raise AssertionError
 

@@ -32,16 +32,11 @@ from mcp_types import (
     TextContent,
 )
 
-from connectors.base import Context
-from connectors.children import Children
-from connectors.install import ensure_installed
-from connectors.package import Package
-from hub.variables import expander
 from tests.conformance import running_everything
-from tests.homes import DATA, INSTALL_SECONDS, Running, over_http, running, stdio, token, write
+from tests.homes import Running, installed, over_http, running, stdio, token, write
 from tests.sources import ROOT
 
-SECONDS = 15
+SECONDS = 60
 
 NEW = ("new-http", "new-pipe")
 OLD = ("old-http", "old-pipe", "sdk1-http", "sdk1-pipe")
@@ -50,19 +45,6 @@ AGENTS = ("modern-http", "modern-stdio", "legacy-http", "legacy-stdio")
 
 SDK1 = {"pypi": "mcp", "version": "1.30.0"}
 SDK1_SERVER = ROOT / "tests" / "servers" / "sdk1.py"
-
-
-async def installed(**package: Any) -> Path:
-    """The folder of a pinned package, installed there once."""
-    pinned = Package.model_validate({"package": package}).package.pinned
-    DATA.mkdir(parents=True, exist_ok=True)
-    async with Children() as children:
-        context = Context(
-            "tests", home=ROOT, data=DATA, children=children, expand=expander({}, home=ROOT, data=DATA),
-            client={"name": "tests", "version": "0"},
-        )  # fmt: skip
-        with anyio.fail_after(INSTALL_SECONDS):
-            return await ensure_installed(pinned, context)
 
 
 @dataclass

@@ -30,10 +30,10 @@ from hub.store import servers, sessions, tokens
 from hub.store.calls import Calls
 from hub.store.db import Store
 from tests.commands import Done
+from tests.store_room import SESSION
 
 __all__ = ["Room", "Use", "room_at"]
 
-SESSION = sessions.SessionRow("s1", "me", "modern", "2026-07-28", "{}", "{}", 1, 1)
 BYTES_MAX = 2000
 
 

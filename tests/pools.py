@@ -20,7 +20,7 @@ GET = b"GET /mcp HTTP/1.1\r\nHost: here\r\n\r\n"
 
 @asynccontextmanager
 async def pool_of(answer: Answer, **options: Any) -> AsyncIterator[tuple[Pool, Faulty]]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with serve(answer) as server:
             route = Route(Address("http", "127.0.0.1", server.port, "/mcp"), None, None)
             pool = Pool(route, body_bytes_max=options.pop("body_bytes_max", 1000), **options)

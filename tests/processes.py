@@ -1,8 +1,10 @@
-"""Which processes there are below another, and whether they are gone."""
+"""Which processes there are below another, whether they are gone, and how much memory one takes."""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+from typing import Literal
 
 from tests.commands import SECONDS
 
@@ -32,3 +34,13 @@ def gone(processes: dict[int, str]) -> bool:
     )
     rows = (line.split(None, 2) for line in listed.stdout.splitlines())
     return not any(state[0] != "Z" and began.strip() == processes[int(pid)] for pid, state, began in rows)
+
+
+def memory_bytes(pid: int, key: Literal["VmRSS", "VmHWM"] = "VmRSS") -> int:
+    """A process's own memory: now, or the most since it started or `forget_most_memory`. Linux only."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition(f"{key}:")[2].split()[0]) * 1024
+
+
+def forget_most_memory(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -19,7 +19,7 @@ from hub.server.wire_connection import Connection
 
 Era = Literal["modern", "legacy"]
 
-SECONDS = 10
+SECONDS = 30
 STAMP = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
@@ -53,12 +53,15 @@ def request(method: str, params: str, id: int = 1) -> bytes:
 class _Ends(asyncio.Transport):
     """The client's end of a connection without a socket: what is written to it is parsed as an answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection) -> None:
         super().__init__()
+        self._connection = connection
         self._parser = httptools.HttpResponseParser(self)
+        self._closing = False
         self.headers: dict[bytes, bytes] = {}
         self.body: list[bytes] = []
         self.whole = anyio.Event()
+        connection.connection_made(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name] = value
@@ -75,19 +78,38 @@ class _Ends(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._parser.feed_data(data)
 
+    def write_eof(self) -> None:
+        pass  # Whatever answers has its length.
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
+
+    abort = close
+
     def is_closing(self) -> bool:
-        return False
+        return self._closing
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        pass  # A request comes whole, and nothing before its answer.
+
+    resume_reading = pause_reading
 
 
 class HttpAgent:
-    """Sends the bytes of requests to a connection as the hub makes one, without a socket."""
+    """Sends the bytes of requests to a connection as the hub makes one, without a socket.
+
+    As any client, it connects anew when the hub has closed a connection that was idle.
+    """
 
     def __init__(self, app: HttpApp, token: str, era: Era) -> None:
-        wire = Wire(app)
-        wire.loop = asyncio.get_running_loop()
-        self._ends = _Ends()
-        self._connection = Connection(wire)
-        self._connection.connection_made(self._ends)
+        self._wire = Wire(app)
+        self._wire.loop = asyncio.get_running_loop()
+        self._connect()
         self._era = era
         self._headers = {
             "host": "127.0.0.1",
@@ -97,8 +119,12 @@ class HttpAgent:
             "mcp-protocol-version": "2026-07-28" if era == "modern" else "2025-11-25",
         }
 
+    def _connect(self) -> None:
+        self._connection = Connection(self._wire)
+        self._ends = _Ends(self._connection)
+
     def close(self) -> None:
-        self._connection.connection_lost(None)
+        self._ends.close()
 
     async def open(self) -> None:
         """Shake hands, in the era that does."""
@@ -123,6 +149,8 @@ class HttpAgent:
     async def _post(self, body: bytes) -> tuple[bytes, dict[bytes, bytes]]:
         named = {**self._headers, "content-length": str(len(body))}
         lines = [f"{name}: {value}\r\n".encode() for name, value in named.items()]
+        if self._ends.is_closing():
+            self._connect()
         ends = self._ends
         ends.next()
         self._connection.data_received(b"".join([b"POST /mcp HTTP/1.1\r\n", *lines, b"\r\n", body]))

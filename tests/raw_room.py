@@ -12,8 +12,9 @@ import anyio
 
 from hub.app import App, open_app
 from hub.home import Home
-from hub.server import Front, HttpApp
+from hub.server import HttpApp
 from hub.settings import Settings
+from tests.app_room import front_of, until_ready
 from tests.homes import write
 from tests.raw_agents import Era, RawAgent, raw_agent
 from tests.servers import dictated
@@ -68,12 +69,10 @@ async def raw_room(home: Path) -> AsyncIterator[RawRoom]:
                     offering[era] = at
             servers[era, "stdio"] = _over_stdio(home, era)
         app = await stack.enter_async_context(open_app(Home.at(home), Settings()))
-        front = Front(app.hub, app.identities, app.sessions, ready=app.ready, instructions=app.instructions)
+        front = front_of(app)
         http = HttpApp(front, app.settings)
         with anyio.fail_after(SECONDS):
-            for upstream in app.fleet.upstreams.values():
-                while upstream.state != "ready":
-                    await upstream.moved()
+            await until_ready(app)
             _, token = await app.identities.issue("me")
         room = RawRoom(app, servers, over_http, offering)
         for era in ERAS:

@@ -13,27 +13,18 @@ from typing import Any
 import anyio
 
 from hub.app import App, open_app
-from hub.env import SystemEnv
 from hub.home import Home
 from hub.model import Json, Result
 from hub.settings import Settings
 from hub.store.calls import CallFilter, CallRow, list_calls
+from tests.app_room import until_known
+from tests.clocks import Clock
 from tests.servers import fault_http
 from tests.servers.fault_http import SSE_END, SSE_HEAD, Faulty, Request, error, event, http, result
 
-SECONDS_MAX = 20
+SECONDS_MAX = 60
 
 Deed = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
-
-
-@dataclass
-class Clock(SystemEnv):
-    """The world's clocks, which a test can move on."""
-
-    ahead: float = 0.0
-
-    def monotonic(self) -> float:
-        return SystemEnv.monotonic() + self.ahead
 
 
 def text(said: str) -> Json:
@@ -200,10 +191,7 @@ async def house(home: Path, may: Json | list[Any] | None = None) -> AsyncIterato
         async with AsyncExitStack() as stack:
             app = await stack.enter_async_context(open_app(Home.at(home), Settings(), clock))
             assert [str(problem) for problem in app.manifests.problems] == []
-            for upstream in app.fleet.upstreams.values():
-                while upstream.known is None:
-                    await upstream.moved()
-                    assert upstream.state != "failed", upstream.reason
+            await until_known(app)
             yield House(app, clock)
 
 

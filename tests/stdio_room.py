@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 
 from connectors.base import Context, Era, Json, Link
 from connectors.children import Children
@@ -17,13 +16,6 @@ from connectors.stdio import Stdio
 
 SERVERS = Path(__file__).parent / "servers"
 ERAS: list[Era] = ["modern", "legacy"]
-
-
-both_loops = pytest.mark.parametrize(
-    "anyio_backend",
-    [("asyncio", {"use_uvloop": True}), ("asyncio", {"use_uvloop": False})],
-    ids=["uvloop", "asyncio"],
-)
 
 
 class Room:
@@ -55,6 +47,15 @@ class Room:
     def open(self, server: str, *argv: str, **changes: Any) -> AbstractAsyncContextManager[Link]:
         command = [sys.executable, "-S", str(SERVERS / server), *argv]
         return Stdio(command=command).open(self.context(**changes))
+
+
+@asynccontextmanager
+async def room_in(folder: Path) -> AsyncIterator[Room]:
+    """One in which all processes have ended when it is left."""
+    with anyio.fail_after(60):
+        async with Children(grace_seconds=0.1) as children:
+            yield Room(folder, children)
+            assert len(children) == 0, "a link left its process behind"
 
 
 async def called(link: Link, tool: str, arguments: Json | None = None, **options: Any) -> Any:

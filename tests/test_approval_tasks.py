@@ -21,7 +21,6 @@ from hub.store.reading import CallFilter, list_calls
 from hub.tasks import TASKS
 from tests.approving import (
     SHORT,
-    Ahead,
     append,
     approve,
     approving,
@@ -32,6 +31,7 @@ from tests.approving import (
     rows,
     said,
 )
+from tests.clocks import Clock
 from tests.house import events, headers_of, modern
 from tests.hub_room import Room, asker
 
@@ -105,7 +105,8 @@ async def test_whoever_listens_to_a_task_is_told_and_need_not_look(tmp_path: Pat
         task = await append(it, http, capabilities=CAPABLE)
         denied = await append(it, http, "other", capabilities=CAPABLE)
         async with listening(it, http, task, denied) as told:
-            other, first = await rows(it)
+            of = {json.loads(row.params)["arguments"]["key"]: row for row in await rows(it)}
+            first, other = of["k"], of["other"]
             await it.app.approvals.decide(other.id, approve=False, decider="ann", reason="No.")
             heard = await anext(told)
             assert heard["method"] == "notifications/tasks" and heard["params"]["taskId"] == denied["taskId"]
@@ -126,12 +127,24 @@ async def test_a_denied_task_ends_with_the_reason(tmp_path: Path) -> None:
 
 
 async def test_a_task_that_nobody_approves_ends(tmp_path: Path) -> None:
-    env = Ahead()
+    env = Clock()
     async with approving(tmp_path, SHORT, env) as it, it.http() as http:
         task = await append(it, http, capabilities=CAPABLE)
-        env.ahead_seconds = 3601
+        env.ahead = 3601
         done = await look(it, http, task)
         assert done["status"] == "completed" and "has ended" in said(done["result"])
+
+
+async def test_a_denial_holds_though_its_agent_cancels_the_task(tmp_path: Path) -> None:
+    async with approving(tmp_path) as it, it.http() as http:
+        task = await append(it, http, capabilities=CAPABLE)
+        await deny(it, "No.")
+        for _ in range(2):
+            assert (await ask(it, http, "tasks/cancel", task))["result"]["resultType"] == "complete"
+            assert "Denied" in said((await look(it, http, task))["result"])
+            again = await append(it, http, capabilities=CAPABLE)
+            assert again["isError"] is True and "Denied" in said(again)
+        assert [row.state for row in await rows(it)] == ["denied"]
 
 
 async def test_a_cancelled_task_can_be_approved_no_longer(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from connectors.base import CLIENT_CAPABILITIES_KEY
 from hub import chain
-from hub.approvals.approvals import PENDING_MAX, Approvals, canonical
+from hub.approvals.approvals import PENDING_MAX, Approvals
 from hub.audit.redact import Redactor
+from hub.canonical import canonical
 from hub.catalog import Catalog, Offer, View
 from hub.env import SystemEnv
 from hub.errors import Unapproved
@@ -32,7 +33,6 @@ from tests.approving import (
     LONG,
     SHORT,
     URL_CAPABLE,
-    Ahead,
     append,
     approve,
     approving,
@@ -43,6 +43,7 @@ from tests.approving import (
     rows,
     said,
 )
+from tests.clocks import Clock
 from tests.house import PROMPTS, RESOURCES, Server, headers_of, modern
 from tests.hub_room import Room, text_of
 
@@ -118,7 +119,7 @@ async def test_a_call_that_is_still_pending_finds_its_approval_when_it_is_repeat
 
 async def test_a_denial_gives_the_reason_and_holds(tmp_path: Path) -> None:
     """Ours: asking again and again is of no use until the denial ends."""
-    env = Ahead()
+    env = Clock()
     async with approving(tmp_path, LONG, env) as it, it.http() as http:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(deny, it, "Not on a Saturday.")
@@ -126,7 +127,7 @@ async def test_a_denial_gives_the_reason_and_holds(tmp_path: Path) -> None:
         assert first["isError"] and said(first).startswith("Denied") and "Not on a Saturday." in said(first)
         assert said(await append(it, http)) == said(first)
         assert len(await rows(it)) == 1 and receipts(tmp_path) == []
-        env.ahead_seconds = 3601
+        env.ahead = 3601
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(approve, it)
             assert said(await append(it, http)) == "k"
@@ -196,22 +197,22 @@ async def test_t20_a_changed_definition_voids_what_was_approved(tmp_path: Path) 
 
 async def test_what_nobody_decides_and_what_nobody_uses_ends(tmp_path: Path) -> None:
     """Ours: an hour to decide, ten minutes to use."""
-    env = Ahead()
+    env = Clock()
     async with approving(tmp_path, SHORT, env) as it, it.http() as http:
         await append(it, http)
         first = await pending(it)
-        env.ahead_seconds = 3601
+        env.ahead = 3601
         with pytest.raises(Exception, match="is expired, no longer pending"):
             await approve(it, first.id)
         await append(it, http)
         second = await approve(it)
         assert second != first.id
-        env.ahead_seconds += 601
+        env.ahead += 601
         late = await append(it, http, _meta={"hub/approval": second})
         assert late["isError"] and "has ended" in said(late)
         assert (await append(it, http))["isError"] and receipts(tmp_path) == []
         await approve(it)
-        env.ahead_seconds += 599
+        env.ahead += 540
         assert said(await append(it, http)) == "k"
 
 

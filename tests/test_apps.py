@@ -6,21 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from connectors.base import Context
-from connectors.children import Children
-from connectors.install import ensure_installed
-from connectors.package import Package
 from hub.catalog import Catalog, Offer
 from hub.model import Json
 from hub.upstreams.moved import outward
-from hub.variables import expander
-from tests.homes import DATA, need_node
+from tests.homes import installed, link_packages, need_node
 from tests.house import house
 from tests.hub_room import Room, room, text_of
-from tests.sources import ROOT
 
 pytestmark = pytest.mark.anyio
 
@@ -28,24 +21,14 @@ MONITOR = {
     "package": {"npm": "@modelcontextprotocol/server-system-monitor", "version": "2.0.3", "args": ["--stdio"]}
 }
 PAGE = "ui://system-monitor/mcp-app.html"
-INSTALL_SECONDS = 300
 
 
 @pytest.fixture
 async def home(tmp_path: Path) -> Path:
     """A folder whose packages have the official example of an app."""
     need_node()
-    DATA.mkdir(parents=True, exist_ok=True)
-    async with Children() as children:
-        context = Context(
-            "tests", home=ROOT, data=DATA, children=children, expand=expander({}, home=ROOT, data=DATA),
-            client={"name": "tests", "version": "0"},
-        )  # fmt: skip
-        with anyio.fail_after(INSTALL_SECONDS):
-            await ensure_installed(Package.model_validate(MONITOR).package.pinned, context)
-    data = tmp_path / ".hub" / "data"
-    data.mkdir(parents=True)
-    (data / "packages").symlink_to(DATA / "packages")
+    await installed(**MONITOR["package"])
+    link_packages(tmp_path)
     return tmp_path
 
 

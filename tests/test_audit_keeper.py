@@ -27,35 +27,19 @@ from hub.settings import Settings
 from hub.store import approvals, audit, sessions, tokens
 from hub.store.calls import CallFilter, Calls
 from hub.store.db import Store
-from tests.audit_room import SESSION, SIGNER, intent, opened, report_of, result
+from tests.audit_room import SIGNER, intent, opened, report_of, result
+from tests.clocks import SetEnv
 from tests.store_killed import run_and_kill
+from tests.store_room import store_with_session
 
 pytestmark = pytest.mark.anyio
 
 DAY = 24 * 3600
 
 
-class Clock(SystemEnv):
-    """Wall clock and the other one, moved by hand."""
-
-    seconds = 1000.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "hub.db"
-
-
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[Store]:
-    async with Store.open(path, SystemEnv()) as store:
-        await store.write(partial(sessions.insert, row=SESSION))
+    async with store_with_session(path) as store:
         yield store
 
 
@@ -75,7 +59,7 @@ async def signed(store: Store) -> list[int]:
 
 
 async def until_signed(store: Store, count: int) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         while len(await signed(store)) < count:  # noqa: ASYNC110 - it is the clock that is waited for
             await anyio.sleep(0.05)
 
@@ -83,7 +67,7 @@ async def until_signed(store: Store, count: int) -> None:
 async def test_it_signs_each_thousand_entries_and_what_is_older_than_a_minute(
     store: Store, path: Path
 ) -> None:
-    clock = Clock()
+    clock = SetEnv(seconds=1000.0)
     keeper = Keeper(store, SIGNER, clock, Retention())
     await keeper.start()
     assert await signed(store) == [1]
@@ -106,7 +90,7 @@ async def test_it_signs_each_thousand_entries_and_what_is_older_than_a_minute(
 async def test_what_is_deleted_when_it_is_old_is_told_from_what_was_tampered_with(
     store: Store, path: Path
 ) -> None:
-    clock = Clock()
+    clock = SetEnv(seconds=1000.0)
     keeper = Keeper(store, SIGNER, clock, Retention(calls=20 * DAY, payloads=10 * DAY))
     await record(store, 0, 1200)  # call n began at second n
     clock.seconds = 10 * DAY + 700
@@ -150,7 +134,7 @@ def found(report: Report) -> tuple[str, str | None]:
 
 
 async def test_a_hub_that_ended_while_it_deleted_goes_on_with_it(store: Store, path: Path) -> None:
-    clock, kept = Clock(), Retention(calls=DAY, payloads=None)
+    clock, kept = SetEnv(seconds=1000.0), Retention(calls=DAY, payloads=None)
     await record(store, 0, 900)
     clock.seconds = DAY + 800.0
     keeper = Keeper(store, SIGNER, clock, kept)

@@ -58,7 +58,7 @@ async def size(client: Client) -> str:
 
 async def use(hub: Running) -> None:
     """What an agent does: twice it is told of another tool and of a resource, and then uses those."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with told(hub, "auto") as (client, stream):
             assert (await tools(client), await size(client)) == (["grower__later"], "1")
             for number in (1, 2):

@@ -61,11 +61,11 @@ async def test_long_arguments_are_judged_by_all_but_patterns_and_soon() -> None:
     assert await use(word=long, **{"x-more": "y"}) == "done"
     for wrong in ({"number": "3"}, {"pattern": "3"}, {"word": 3}):
         assert "do not fit; nothing was sent" in await use(slow=long, **wrong)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 3
 
 
 async def test_short_arguments_are_judged_by_the_slowest_patterns_too_and_soon() -> None:
     use = judged_by(SCHEMA)
     began = time.process_time()
     assert "slow" in await use(slow="a" * 4000)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 3

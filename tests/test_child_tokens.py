@@ -178,6 +178,6 @@ async def test_what_cannot_be_minted_is_said(tmp_path: Path) -> None:
         local = it.app.identities.local("me")
         session = await it.app.sessions.current(local, {})
         params = {"name": "hub__token", "arguments": {"action": "mint"}}
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             result = await it.app.hub.call(it.app.hub.new_call(local, session.id, "tools/call", params))
         assert result["isError"] and "needs a parent" in result["content"][0]["text"]

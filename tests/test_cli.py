@@ -120,6 +120,81 @@ def test_lists_are_empty_and_not_wrong_where_no_hub_has_ever_run(hub_here: Any, 
     assert not (tmp_path / ".hub").exists()
 
 
+def test_a_folder_that_is_no_hubs_is_said_to_be_none_and_stays_as_it_is(
+    hub_here: Any, tmp_path: Path
+) -> None:
+    """Most often somebody is in another folder than they think."""
+    for command in (
+        "tools list",
+        "tools call desk__pid",
+        "servers list",
+        "agents show me",
+        "servers check x",
+    ):
+        done = hub_here(tmp_path, *command.split())
+        assert f"{tmp_path} is no hub's folder" in done.err and "HUB_HOME" in done.err, command
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_whose_name_was_mistyped_is_not_made(tmp_path: Path) -> None:
+    for command in ("servers list", "serve --port 0", "serve --stdio", "add x -- ls", "agents add x"):
+        done = run_hub(tmp_path / "hom", *command.split())
+        assert (done.code, f"{tmp_path / 'hom'} is no folder" in done.err) == (1, True), command
+    assert not (tmp_path / "hom").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("typed", "desk__typed"), ("desk__tpyed", "desk__typed"), ("kettle", None)]
+)
+def test_a_tool_whose_name_was_mistyped_is_named(
+    hub_here: Any, home: Path, name: str, meant: str | None
+) -> None:
+    hub_here(home, "servers", "check", "desk")
+    done = hub_here(home, "tools", "show", name, "--json")
+    message = f"There is no tool '{name}'." + (f" Did you mean '{meant}'?" if meant else "")
+    assert (done.code, done.error["message"]) == (5, message)
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("servers show d", ["desk"]),
+        ("agents show re", ["reader"]),
+        ("tools call desk__t", ["desk__typed"]),
+        ("tools call --agent r", ["reader"]),
+        ("agents can me desk__t", ["desk__typed"]),
+        ("servers show z", []),
+    ],
+)
+def test_a_shell_completes_the_names_that_there_are(
+    hub_here: Any, home: Path, typed: str, names: list[str]
+) -> None:
+    hub_here(home, "servers", "check", "desk")
+    words = f"hub {typed}"
+    done = subprocess.run(
+        COMMAND,
+        capture_output=True, text=True, timeout=30,
+        env=environment(
+            HUB_HOME=str(home), _HUB_COMPLETE="complete_bash", COMP_WORDS=words,
+            COMP_CWORD=str(len(words.split()) - 1),
+        ),
+    )  # fmt: skip
+    assert (done.stdout.split(), done.stderr) == (names, "")
+
+
+def test_help_is_a_command_too(home: Path) -> None:
+    assert run_hub(home, "help", "tools", "call").out == run_hub(home, "tools", "call", "--help").out
+    assert run_hub(home, "-V").out == f"{hub.__version__}\n"
+
+
+def test_what_is_said_and_what_is_printed_keep_their_order_in_one_file(home: Path) -> None:
+    command = " ".join([*COMMAND, "--home", str(home), "agents", "can", "reader", "desk__pid", "2>&1"])
+    both = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=30, env=environment()
+    ).stdout
+    assert both.startswith("no: ") and "\nto allow it: " in both
+
+
 def on_a_terminal(home: Path, *arguments: str, **more: str) -> str:
     """What a terminal of 200 columns gets of stdout and stderr."""
     leader, follower = pty.openpty()

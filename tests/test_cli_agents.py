@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.commands import Done, furnish
+from tests.commands import COMMAND, Done, environment, furnish
 
 
 @pytest.fixture
@@ -33,6 +34,29 @@ def test_agents_are_added_asked_about_and_removed(hub_here: Any, home: Path) -> 
     assert hub_here(home, "agents", "list", "-q").out.split() == ["ci", "me", "reader"]
     assert hub_here(home, "agent", "remove", "ci").code == 0
     assert hub_here(home, "agents", "can", "ci", "desk__a").code == 5
+
+
+def test_a_pattern_that_can_match_nothing_is_said_when_the_agent_is_added(hub_here: Any, home: Path) -> None:
+    done = hub_here(home, "agents", "add", "ci", "--may", "dsk__*")
+    assert done.code == 0 and "'dsk__*' can match nothing" in done.err and "'desk__*'" in done.err
+    assert "can match nothing" not in hub_here(home, "agents", "add", "cd", "--may", "desk__*").err
+
+
+def test_an_agents_rules_are_shown_with_what_restricts_them(hub_here: Any, home: Path) -> None:
+    rules = "[{server: desk, readOnly: true}, {use: desk__a, ask: human, limits: {calls: 1/day}}]"
+    (home / "manifests" / "ci.yaml").write_text(f"agent: ci\nmay: {rules}\n")
+    shown = hub_here(home, "agents", "show", "ci", "--json").json["may"]
+    assert shown[:2] == ["* {server: desk, readOnly: true}", "desk__a {ask, limits}"]
+
+
+def test_a_manifest_that_finds_no_room_says_so(home: Path) -> None:
+    limited = f"ulimit -f 0; exec {' '.join(COMMAND)} --home {home} add ci -- ls"
+    done = subprocess.run(
+        ["bash", "-c", limited], capture_output=True, text=True, timeout=30, env=environment()
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("hub: The folder of manifests cannot be changed: File too large.")
+    assert not (home / "manifests" / "ci.yaml").exists()
 
 
 def test_tokens_are_issued_listed_rotated_and_revoked_without_a_hub(hub_here: Any, home: Path) -> None:

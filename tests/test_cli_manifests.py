@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -103,10 +105,11 @@ def test_add_writes_a_manifest_that_says_what_was_typed(
     [
         (["Bad_Name", "--", "x"], "lower-case"),
         (["desk", "--", "x"], "already"),
-        (["new", "pypi:some-server"], "names no version"),
+        (["new", "pypi:-rsome-server"], "is not a package's name"),
         (["new", "https://h.example/mcp", "more"], "one word too many"),
         (["new", "--header", "A=b", "--", "x"], "--header is for a URL"),
         (["new", "--env", "A", "--", "x"], "K=V"),
+        (["new", "npx", "-y", "x"], "hub add NAME -- npx -y SERVER"),
         (["new"], "Missing argument"),
     ],
 )
@@ -124,3 +127,26 @@ def test_add_warns_of_a_secret_in_plain_text_without_repeating_it(hub_here: Any,
     done = hub_here(home, "add", "new", "http://h.example/", "--header", "Authorization=Bearer abcdef")
     assert "${secret:NAME}" in done.err and "abcdef" not in done.err + done.out
     assert stat.S_IMODE((home / "manifests" / "new.yaml").stat().st_mode) == 0o600
+
+
+def test_a_package_without_a_version_is_pinned_at_its_newest(hub_here: Any, home: Path) -> None:
+    """A real one, from where this machine installs from."""
+    done = hub_here(home, "add", "new", "pypi:iniconfig")
+    version = re.search(r"iniconfig ([0-9.]+) is the newest now", done.err)
+    assert done.code == 0 and version, done.err
+    assert f"version: {version[1]}\n" in (home / "manifests" / "new.yaml").read_text().replace("'", "")
+
+
+@pytest.mark.parametrize(("target", "program"), [("pypi:tea-pot", "uv"), ("npm:tea-pot", "npm")])
+def test_where_the_newest_version_cannot_be_found_out_nothing_is_written(
+    hub_here: Any, home: Path, monkeypatch: pytest.MonkeyPatch, target: str, program: str
+) -> None:
+    """The installer is a program here that knows no such package."""
+    file = home / program
+    file.write_text("#!/bin/sh\necho 'npm notice New!' >&2; echo 'no \033[31mtea-pot' >&2; exit 1\n")
+    file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{home}:{os.environ['PATH']}")
+    done = hub_here(home, "add", "new", target)
+    assert done.code == 2
+    assert done.err.endswith(f"found out: no tea-pot. Correct the name, or write {target}@VERSION.\n")
+    assert not (home / "manifests" / "new.yaml").exists()

@@ -143,7 +143,7 @@ def place(file: Path, hub: Running) -> None:
         assert found is not None
         (hub.home / "manifests" / f"{found[2]}.yaml").write_text(text)
     wanted = {found[2] for found in shown if found is not None and found[1] == "agent"}
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not wanted <= {agent["name"] for agent in done(hub.home, "agents", "list", "--json").json}:
         assert time.monotonic() < end
     for found in shown:
@@ -339,7 +339,7 @@ def refusals(hub: Running) -> Iterator[tuple[str, int]]:
         ({"Mcp-Session-Id": "any"}, {**ping, "method": "x" * 5 * 2**20}, "/mcp"),
         (modern, call, "/mcp"),
     ]
-    with httpx.Client(timeout=10) as client:
+    with httpx.Client(timeout=30) as client:
         for headers, body, path in asked:
             answer = client.post(
                 hub.url.replace("/mcp", path),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -36,7 +38,7 @@ from tests.homes import (
 
 pytestmark = pytest.mark.anyio
 
-CONVERT = {"source_timezone": "Europe/Prague", "time": "09:30", "target_timezone": "Asia/Tokyo"}
+CONVERT = {"source_timezone": "UTC", "time": "09:30", "target_timezone": "Asia/Tokyo"}
 ERAS = pytest.mark.parametrize(("mode", "version"), [("auto", MODERN), ("legacy", LEGACY)])
 WIRES = pytest.mark.parametrize("wire", ["http", "stdio"])
 WHO = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -118,8 +120,13 @@ async def _ask_directly(place: Place, mode: ConnectMode) -> Direct:
                 for tool in (await client.list_tools()).tools:
                     said.tools[f"{name}__{tool.name}"] = shape(tool)
             for name, own, arguments in place.calls:
-                said.outcomes.append(await outcome(clients[name], own, arguments))
+                said.outcomes.append(undated(await outcome(clients[name], own, arguments)))
     return said
+
+
+def undated(said: Any) -> str:
+    """The same on any day, as one may end between two calls."""
+    return re.sub(r"\d{4}-\d\d-\d\d|\b\w+day\b", "today", json.dumps(said, sort_keys=True))
 
 
 @ERAS
@@ -135,7 +142,7 @@ async def test_tools_are_listed_and_called_as_without_a_hub(
             mode
         ].tools
         for (name, own, arguments), expected in zip(place.calls, direct[mode].outcomes, strict=True):
-            assert await outcome(client, f"{name}__{own}", arguments) == expected
+            assert undated(await outcome(client, f"{name}__{own}", arguments)) == expected
 
 
 @ERAS

@@ -63,7 +63,7 @@ async def record(
 
 async def told(it: Events, after: int, wanted: Wanted, count: int) -> list[Event]:
     found: list[Event] = []
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with aclosing(it.follow(after, wanted)) as stream:
             async for event in stream:
                 if event is not None:
@@ -194,7 +194,7 @@ async def test_listening_ends_with_the_hub(store: Store) -> None:
         await record(store, "c1")
         it.close()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end)
             async with aclosing(it.follow(start, ANY)) as stream:
@@ -288,7 +288,7 @@ async def listening(it: Events, path: Path) -> AsyncIterator[None]:
         yield
         it.close()
         wire.stop()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await wire.ended.wait()
 
 
@@ -301,7 +301,7 @@ async def test_a_reader_that_stops_reading_is_told_of_a_gap_when_it_reads_on_and
     async with listening(it, tmp_path / "s"), await anyio.connect_unix(str(tmp_path / "s")) as stream:
         await stream.send(b"GET /events HTTP/1.1\r\nHost: hub\r\n\r\n")
         seen = b""
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while b": listening" not in seen:
                 seen += await stream.receive()
             # More than any buffer between takes, while nobody reads.
@@ -313,7 +313,7 @@ async def test_a_reader_that_stops_reading_is_told_of_a_gap_when_it_reads_on_and
                 seen += await stream.receive()
         assert len(store._writer.listeners) == 1
         await stream.aclose()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while store._writer.listeners:  # noqa: ASYNC110 - that it has left is told by nobody
                 await anyio.sleep(0.01)
     gaps = [json.loads(data) for data in re.findall(rb"event: gap\r?\ndata: (.*)", seen)]

@@ -13,6 +13,7 @@ from hub.errors import Denied, UpstreamFailed, UpstreamTimeout
 from hub.model import Json
 from hub.store.calls import get_call
 from tests.hub_room import room
+from tests.servers.fault_http import nobody_at
 from tests.shop import ACT, LOOK, breaks, hangs, house, said, save, says, shop, text, tool, write
 
 pytestmark = pytest.mark.anyio
@@ -126,7 +127,7 @@ async def test_what_never_left_may_be_done_elsewhere_whatever_it_does(tmp_path: 
             write(tmp_path, "two", two)
             async with house(tmp_path) as hub:
                 await hub.use("one__act")
-        async with house(tmp_path) as hub:  # where it was, nothing listens now
+        async with nobody_at(one.at.port), house(tmp_path) as hub:
             assert (await hub.use("one__act"))["_meta"]["hub/route"]["tool"] == "two__act"
             assert two.count("act") == 1
 
@@ -140,7 +141,7 @@ async def test_where_what_stood_in_may_have_done_something_nothing_else_is_done(
             async with house(tmp_path) as hub:
                 await hub.use("one__act")
         two.does("act", breaks)
-        async with house(tmp_path) as hub:
+        async with nobody_at(one.at.port), house(tmp_path) as hub:
             with pytest.raises(UpstreamFailed, match="two__act stood in for one__act") as failed:
                 await hub.use("one__act")
             assert failed.value.sent
@@ -154,7 +155,7 @@ async def test_a_call_with_a_key_is_stood_in_for_only_by_what_may_be_done_twice(
             write(tmp_path, "two", two, **TRUST)
             async with house(tmp_path) as hub:
                 await hub.use("one__act")
-        async with house(tmp_path) as hub:
+        async with nobody_at(one.at.port), house(tmp_path) as hub:
             answer = await hub.use("one__act", meta={"hub/idempotency-key": "k"})
             assert answer["_meta"]["hub/route"]["tool"] == "two__look"
             assert two.count("act") == 0

@@ -39,6 +39,21 @@ def test_a_clients_file_is_read_as_it_is_with_comments_and_trailing_commas(tmp_p
     assert web.model_dump()["headers"] == {"Authorization": "Bearer ${TOKEN}"}  # type: ignore[attr-defined]
 
 
+def test_a_projects_hidden_file_of_servers_is_read_and_other_hidden_files_are_not(tmp_path: Path) -> None:
+    for name in (".mcp.json", ".other.json", ".mcp.json.swp", ".new.yaml"):
+        server = name.strip(".").replace(".", "-")
+        (tmp_path / name).write_text(json.dumps({"mcpServers": {server: {"command": "x"}}}))
+    loaded = manifest.load(tmp_path)
+    assert (sorted(loaded.servers), loaded.problems) == (["mcp-json"], ())
+
+
+def test_a_clients_file_that_is_toml_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[mcp_servers.a]\ncommand = "x"\n')
+    (problem,) = manifest.load(tmp_path).problems
+    assert "config.toml" in str(problem)
+    assert "hub add" in str(problem)
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "described"),
     [

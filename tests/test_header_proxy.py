@@ -48,7 +48,7 @@ def port_of(url: str) -> int:
 
 async def test_each_request_of_a_connection_gets_the_headers_and_keeps_its_bytes() -> None:
     """Ours: keep-alive, a sized body, a chunked body, and odd header spelling."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with (
             target() as (url, connections),
             adding_headers(url, HEADERS) as proxied,
@@ -73,7 +73,7 @@ async def test_each_request_of_a_connection_gets_the_headers_and_keeps_its_bytes
 
 async def test_the_target_sees_its_own_name_and_a_foreign_one_stays() -> None:
     """Ours: a check of Host and Origin must come out as it does without the proxy."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with target() as (url, connections), adding_headers(url, {}) as proxied:
             own, there = proxied.split("/")[2].encode(), url.split("/")[2].encode()
             async with await anyio.connect_tcp("127.0.0.1", port_of(proxied)) as client:
@@ -90,7 +90,7 @@ async def test_the_target_sees_its_own_name_and_a_foreign_one_stays() -> None:
 
 async def test_a_stream_passes_piece_by_piece_and_ends_on_both_sides() -> None:
     """Ours: an event arrives before the next one is sent, and who hangs up is noticed by the other."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with target() as (url, connections), adding_headers(url, HEADERS) as proxied:
             async with await anyio.connect_tcp("127.0.0.1", port_of(proxied)) as client:
                 await client.send(b"GET /mcp HTTP/1.1\r\n\r\n")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,20 @@ import anyio
 import pytest
 
 from connectors.base import RemoteError
-from hub.app import App, open_app
+from hub.app import App
 from hub.errors import InvalidParams, NotFound, UpstreamDown
-from hub.home import Home
 from hub.model import Json, Result
-from hub.settings import Settings
 from hub.upstreams.hearing import PAUSE_SECONDS
-from hub.upstreams.upstream import Upstream
 from hub.watching import Watching
+from tests import homes
+from tests.app_room import app_at, until
 from tests.conformance import REPOSITORY, running_everything
 
 pytestmark = pytest.mark.anyio
 
 TELLER = str(Path(__file__).parent / "servers" / "teller.py")
 ERAS = ("modern", "legacy")
-SECONDS = 5.0
+SECONDS = 20.0
 UPDATED = "notifications/resources/updated"
 LIST_CHANGED = "notifications/resources/list_changed"
 
@@ -36,28 +34,12 @@ def write(home: Path, era: str, *flags: str, name: str = "one", **more: Any) -> 
     """A manifest of a teller; what it was asked is in the file returned."""
     asked = home / f"{name}.asked"
     command = [sys.executable, TELLER, str(asked), *flags, *(["--modern"] if era == "modern" else [])]
-    write_manifest(home, name, connect={"command": command}, era=era, **more)
+    homes.write(home, name, server=name, connect={"command": command}, era=era, **more)
     return asked
 
 
-def write_manifest(home: Path, name: str, **manifest: Any) -> None:
-    (home / "manifests").mkdir(exist_ok=True)
-    (home / "manifests" / f"{name}.yaml").write_text(json.dumps({"server": name, **manifest}))
-
-
-@asynccontextmanager
-async def hub_at(home: Path) -> AsyncIterator[App]:
-    (home / "manifests" / "me.yaml").write_text('agent: me\nmay: ["*"]\nnever: ["*__note://two"]\n')
-    with anyio.fail_after(30):
-        async with open_app(Home.at(home), Settings()) as app:
-            yield app
-
-
-async def until(app: App, name: str, *states: str) -> Upstream:
-    upstream = app.fleet.upstreams[name]
-    while upstream.state not in states:
-        await upstream.moved()
-    return upstream
+def hub_at(home: Path) -> AbstractAsyncContextManager[App]:
+    return app_at(home, never=["*__note://two"])
 
 
 class Told:
@@ -88,13 +70,6 @@ async def use(app: App, name: str, **arguments: Any) -> Result:
     session = await app.sessions.current(agent, {})
     params: Json = {"name": name, "arguments": arguments}
     return await app.hub.call(app.hub.new_call(agent, session.id, "tools/call", params))
-
-
-async def hold(condition: Callable[[], bool]) -> None:
-    """Return once it holds: for what a server wrote into its file."""
-    with anyio.fail_after(SECONDS):
-        while not condition():  # noqa: ASYNC110
-            await anyio.sleep(0.01)
 
 
 def lines(file: Path) -> list[str]:
@@ -129,7 +104,7 @@ async def test_changes_of_a_real_server_reach_the_catalog_and_who_watches(
         connect: Json = {"command": command}
         if way == "http":
             connect = {"url": await stack.enter_async_context(running_everything())}
-        write_manifest(tmp_path, "all", connect=connect, cwd=str(REPOSITORY), era=era)
+        homes.write(tmp_path, "all", server="all", connect=connect, cwd=str(REPOSITORY), era=era)
         async with hub_at(tmp_path) as app:
             await until(app, "all", "ready")
             kinds: set[Any] = set()
@@ -154,7 +129,7 @@ async def test_what_changes_between_learning_and_listening_is_not_missed(tmp_pat
     write(tmp_path, "modern", "--late", "note://late")
     async with hub_at(tmp_path) as app:
         await until(app, "one", "ready")
-        await hold(lambda: app.hub.find("resource", "note://late") is not None)
+        await homes.eventually(lambda: app.hub.find("resource", "note://late") is not None)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -167,9 +142,9 @@ async def test_an_update_says_what_its_server_says(tmp_path: Path, era: str) -> 
             await use(app, "one__say", method=UPDATED, params=params)
             assert await told.next() == ("note://one", params)
         if era == "modern":
-            await hold(lambda: lines(asked)[-1] == "listen")
+            await homes.eventually(lambda: lines(asked)[-1] == "listen")
         else:
-            await hold(lambda: "resources/unsubscribe note://one" in lines(asked))
+            await homes.eventually(lambda: "resources/unsubscribe note://one" in lines(asked))
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -204,7 +179,7 @@ async def test_a_server_that_will_not_tell_is_said_to(tmp_path: Path, era: str) 
                     pass
         await use(app, "one__add", uri="note://three")
         await use(app, "one__say", method=LIST_CHANGED)
-        await hold(lambda: app.hub.find("resource", "note://three") is not None)
+        await homes.eventually(lambda: app.hub.find("resource", "note://three") is not None)
         async with watched(app, "note://three") as told:
             await use(app, "one__say", method=UPDATED, params={"uri": "note://three"})
             await told.next()
@@ -215,7 +190,7 @@ async def test_a_server_that_cannot_tell_or_start_is_said_to(tmp_path: Path) -> 
     server = tmp_path / "mute.py"
     server.write_text(Path(TELLER).read_text().replace('"subscribe": True, ', ""))
     asked = tmp_path / "one.asked"
-    write_manifest(tmp_path, "one", connect={"command": [sys.executable, str(server), str(asked)]})
+    homes.write(tmp_path, "one", server="one", connect={"command": [sys.executable, str(server), str(asked)]})
     async with hub_at(tmp_path) as app:
         await until(app, "one", "ready")
         with pytest.raises(InvalidParams, match="does not tell"):
@@ -285,7 +260,7 @@ async def test_while_watchers_come_and_go_nothing_is_lost_and_the_server_is_aske
         for number in range(20):
             await use(app, "one__add", uri=f"note://n{number}")
         await use(app, "one__say", method=LIST_CHANGED)
-        await hold(lambda: app.hub.find("resource", "note://n19") is not None)
+        await homes.eventually(lambda: app.hub.find("resource", "note://n19") is not None)
         async with watched(app, "note://one") as told:
             before, began = len(subscriptions(asked, era)), app.env.monotonic()
             with anyio.move_on_after(1.0):
@@ -308,7 +283,7 @@ async def test_many_resources_are_watched_at_once(tmp_path: Path, era: str) -> N
         for number in range(200):
             await use(app, "one__add", uri=f"note://n{number}")
         await use(app, "one__say", method=LIST_CHANGED)
-        await hold(lambda: app.hub.find("resource", "note://n199") is not None)
+        await homes.eventually(lambda: app.hub.find("resource", "note://n199") is not None)
         watchings = [watch(app, f"note://n{number}", Told()) for number in range(200)]
         for watching in watchings:
             await watching.settled(SECONDS)

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         yield Room(tmp_path)
 
 

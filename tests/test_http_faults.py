@@ -26,7 +26,7 @@ SECRET = {"headers": {"Authorization": "Bearer ${TOKEN}"}}
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         yield Room(tmp_path)
 
 

@@ -24,7 +24,7 @@ ERAS: list[Era] = ["modern", "legacy"]
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    with anyio.fail_after(15):
+    with anyio.fail_after(60):
         yield Room(tmp_path)
 
 

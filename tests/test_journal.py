@@ -13,25 +13,18 @@ import pytest
 
 from hub.env import SystemEnv
 from hub.store import sessions
-from hub.store.calls import PENDING, CallFilter, Calls, Intent, Outcome
+from hub.store.calls import PENDING, CallFilter, Calls, Intent
 from hub.store.db import Store
 from hub.store.journal import HALF_BYTES, Journal
+from tests.homes import eventually
+from tests.store_room import DONE, SESSION, store_with_session
 
 pytestmark = pytest.mark.anyio
-
-DONE = Outcome("done", result='{"content":[]}', result_bytes=14, duration_us=1500)
-SESSION = sessions.SessionRow("s1", "me", "modern", "2026-07-28", "{}", "{}", 1, 1)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "hub.db"
 
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[Store]:
-    async with Store.open(path, SystemEnv()) as store:
-        await store.write(partial(sessions.insert, row=SESSION))
+    async with store_with_session(path) as store:
         yield store
 
 
@@ -41,6 +34,14 @@ def intent(id: str, params: str = "{}", session: str = "s1") -> Intent:
 
 async def states(store: Store) -> dict[str, str]:
     return {row.id: row.state for row in await Calls(store).list(CallFilter(limit=1000))}
+
+
+async def until_in_trouble(store: Store) -> None:
+    """Record calls until there is no room for them."""
+    with anyio.fail_after(20):
+        while store.trouble is None:
+            Calls(store).record(intent(f"more-{SystemEnv().new_id()}", "x" * 60_000), DONE)
+            await anyio.sleep(0.01)
 
 
 async def test_who_reads_sees_all_that_was_recorded(store: Store) -> None:
@@ -53,7 +54,7 @@ async def test_who_reads_sees_all_that_was_recorded(store: Store) -> None:
 async def test_rows_reach_the_database_without_anybody_asking(store: Store, path: Path) -> None:
     assert Calls(store).record(intent("c1"), DONE) is None
     connection = sqlite3.connect(path)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while not connection.execute("SELECT id FROM calls").fetchall():  # noqa: ASYNC110 - another thread
             await anyio.sleep(0.005)
     connection.close()
@@ -134,19 +135,13 @@ async def test_in_trouble_what_is_under_way_is_kept_and_nothing_new_begins(store
     assert calls.intend(intent("begun")) is None
     await store.write(_fill)
     assert calls.record(intent("begun", "x" * 60_000), DONE._replace(result="y" * 60_000)) is None
-    with anyio.fail_after(5):
-        while store.trouble is None:
-            calls.record(intent(f"more-{SystemEnv().new_id()}", "x" * 60_000), DONE)
-            await anyio.sleep(0.01)
+    await until_in_trouble(store)
     assert calls.record(intent("answered"), DONE) is None, "an outcome is kept in trouble as well"
     with pytest.raises(Exception, match="the disk is full"):
         calls.intend(intent("new"))
     assert (await states(store))["begun"] == "intended"
     _make_room(path)
-    with anyio.fail_after(5):
-        # The rows are there a moment before it says so.
-        while store.trouble is not None:  # noqa: ASYNC110 - it ends in another thread
-            await anyio.sleep(0.02)
+    await eventually(lambda: store.trouble is None)  # the rows are there a moment before it says so
     assert (await states(store))["answered"] == "done"
     found = await states(store)
     assert found["begun"] == "done"
@@ -157,15 +152,11 @@ async def test_what_came_of_a_call_in_trouble_is_laid_over_its_intent(store: Sto
     calls = Calls(store)
     await store.write(_fill)
     assert calls.intend(intent("owing")) is None
-    with anyio.fail_after(5):
-        while store.trouble is None:
-            calls.record(intent(f"more-{SystemEnv().new_id()}", "x" * 60_000), DONE)
-            await anyio.sleep(0.01)
+    await until_in_trouble(store)
     calls.owe(intent("owing"), DONE)  # as when its outcome found no room in the journal
     _make_room(path)
-    with anyio.fail_after(5):
-        while store.trouble is not None:  # noqa: ASYNC110 - it ends in another thread
-            await anyio.sleep(0.02)
+    await eventually(lambda: store.trouble is None)
+    with anyio.fail_after(20):
         assert (await states(store))["owing"] == "done"
         calls.owe(intent("late"), DONE)  # who is told of the trouble may hear that after it has passed
         while (await states(store)).get("late") != "done":  # noqa: ASYNC110 - in another thread
@@ -183,7 +174,7 @@ async def test_an_outcome_whose_agent_has_gone_is_written_once_that_can_be(path:
         waits = calls.record(intent("begun"), DONE._replace(result="y" * 60_000))
         assert isinstance(waits, asyncio.Future)
         waits.cancel()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while store.trouble is None:  # noqa: ASYNC110 - it begins in another thread
                 await anyio.sleep(0.01)
             _make_room(path)

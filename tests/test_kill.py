@@ -17,13 +17,13 @@ import pytest
 from mcp import Client
 
 from hub.env import SystemEnv
-from hub.store import reading
 from hub.store.db import Store
 from tests.commands import SECONDS
 from tests.homes import done, eventually, over_http, running, stdio, token
 from tests.house import INITIALIZE, headers_of, message, modern
 from tests.ledger_room import STREAMS, furnish, lines, started
 from tests.processes import descendants, gone
+from tests.store_room import recorded_calls
 
 pytestmark = pytest.mark.anyio
 
@@ -33,10 +33,11 @@ AT_ONCE = 8
 
 
 class Load:
-    """Agents that call one tool after another until the hub is gone."""
+    """Agents that call one tool after another until the hub is gone, and one whose call is never answered."""
 
-    def __init__(self, url: str, credential: str, round: int) -> None:
+    def __init__(self, url: str, credential: str, round: int, receipts: Path) -> None:
         self.url = url
+        self.receipts = receipts
         self.headers = {**STREAMS, "authorization": f"Bearer {credential}"}
         self.round = round
         self.acknowledged: dict[str, str] = {}
@@ -45,11 +46,20 @@ class Load:
 
     async def run(self, pid: int, answers: int) -> None:
         """Kill the hub once `answers` calls have been answered, others being under way."""
+        key = f"{self.round}-open"
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._open, key)
             for number in range(AT_ONCE):
                 tasks.start_soon(self._agent, number, answers)
             await self.enough.wait()
+            await eventually(partial(written, self.receipts, key))
             os.kill(pid, signal.SIGKILL)
+
+    async def _open(self, key: str) -> None:
+        async with httpx.AsyncClient(headers=self.headers, timeout=SECONDS, trust_env=False) as http:
+            body = modern("tools/call", {"name": "ledger__append", "arguments": {"key": key, "open": True}})
+            with pytest.raises(httpx.TransportError):
+                await http.post(self.url, json=body, headers=headers_of(body))
 
     async def _agent(self, number: int, answers: int) -> None:
         async with httpx.AsyncClient(headers=self.headers, timeout=SECONDS, trust_env=False) as http:
@@ -73,22 +83,13 @@ def written(file: Path, line: str) -> bool:
 
 def rows_of(home: Path) -> dict[str, tuple[str, str]]:
     """Tool and state of each call, by the key it was made with."""
-    connection = reading.open_read_only(home / ".hub" / "hub.db")
-    try:
-        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        found: dict[str, tuple[str, str]] = {}
-        before = None
-        while page := reading.list_calls(connection, reading.CallFilter(before=before, limit=1000)):
-            for brief in page:
-                row = reading.get_call(connection, brief.id)
-                assert row is not None and row.params is not None
-                key = row.params.partition('"key":"')[2].partition('"')[0]
-                assert key not in found
-                found[key] = (row.tool.removeprefix("ledger__"), row.state)
-            before = page[-1].id
-        return found
-    finally:
-        connection.close()
+    found: dict[str, tuple[str, str]] = {}
+    for row in recorded_calls(home):
+        assert row.params is not None
+        key = row.params.partition('"key":"')[2].partition('"')[0]
+        assert key not in found
+        found[key] = (row.tool.removeprefix("ledger__"), row.state)
+    return found
 
 
 async def test_nothing_acknowledged_is_lost_and_no_process_is_left_when_the_hub_is_killed(
@@ -120,7 +121,7 @@ async def test_nothing_acknowledged_is_lost_and_no_process_is_left_when_the_hub_
                 break
             processes = descendants(hub.pid)
             assert len(processes) == 2  # the server, and what guards it
-            load = Load(url, credential, round)
+            load = Load(url, credential, round, tmp_path / "receipts")
             with anyio.fail_after(SECONDS):
                 await load.run(hub.pid, chance.randrange(1, 100))
             assert hub.end(signal.SIGKILL) == -signal.SIGKILL
@@ -193,7 +194,7 @@ async def test_a_call_that_reports_without_pause_is_cancelled_when_its_agent_lea
                     else Client(stdio(home), mode="auto")
                 )
                 async with connected as client, anyio.create_task_group() as tasks:
-                    with anyio.fail_after(5):
+                    with anyio.fail_after(20):
                         tasks.start_soon(
                             partial(client.call_tool, "ledger__tick", {"key": wire}, progress_callback=tell)
                         )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,27 +15,19 @@ import pytest
 
 from hub.model import Json
 from tests.commands import COMMAND, environment
-from tests.homes import Running, running, token, write
+from tests.homes import Running, running, write
 from tests.house import INITIALIZE, headers_of, message, modern
 from tests.hub_room import room
+from tests.large_room import ERAS, MIB, SECONDS_MAX, HttpAgent, answer, peak_bytes, served
 from tests.servers import dictated
 from tests.servers.dictated import Dictated, Era
 
-MIB = 1024 * 1024
 SIZE = 32 * MIB
-SECONDS_MAX = 60
-ERAS: tuple[Era, ...] = ("modern", "legacy")
 
 TEXT = '0e1 äöü \\"' * (SIZE // 13)
 """Looks like numbers, like escapes, and takes more bytes than characters."""
 MEMORY_MAX = 10 * SIZE
 """How much more memory the hub may take for a call whose arguments and result are both this large."""
-
-
-def answer(text: str) -> str:
-    """What a dictated server is told to answer."""
-    result = {"content": [{"type": "text", "text": text}], "resultType": "complete"}
-    return f'"result":{json.dumps(result, ensure_ascii=False)}'
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +42,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         (folder / "answer").write_text(answer(TEXT), "utf-8")
         command = [sys.executable, str(Path(dictated.__file__)), era, folder.name, str(folder)]
         write(home, folder.name, server=folder.name, connect={"command": command}, era=era, results="whole")
-    with served() as urls:
+    with served(TEXT) as urls:
         for era, url in urls.items():
             write(home, f"{era}-http", server=f"{era}-http", connect={"url": url}, era=era, results="whole")
         with running(home) as hub:
@@ -63,58 +52,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             yield hub
 
 
-@contextmanager
-def served() -> Iterator[dict[Era, str]]:
-    """Servers over HTTP in a thread of their own: the URL of each."""
-    urls: dict[Era, str] = {}
-    ready = threading.Event()
-    loop = asyncio.new_event_loop()
-    over = asyncio.Event()
-
-    async def serve() -> None:
-        servers = {era: Dictated(era, f"{era}-http") for era in ERAS}
-        async with servers["modern"].listening() as one, servers["legacy"].listening() as two:
-            for era, url in zip(ERAS, (one, two), strict=True):
-                servers[era].answer = answer(TEXT)
-                urls[era] = url
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(SECONDS_MAX)
-    yield urls
-    loop.call_soon_threadsafe(over.set)
-    thread.join(SECONDS_MAX)
-    loop.close()
-
-
 class Agent(Protocol):
     def ask(self, body: Json) -> Json: ...
-
-
-class HttpAgent:
-    def __init__(self, hub: Running) -> None:
-        host, _, port = hub.url.split("/")[2].partition(":")
-        self._connection = http.client.HTTPConnection(host, int(port), timeout=SECONDS_MAX)
-        self.headers = {
-            "authorization": f"Bearer {token(hub.home)}",
-            "content-type": "application/json",
-            "accept": "application/json, text/event-stream",
-        }
-
-    def ask(self, body: Json) -> Json:
-        headers = {**self.headers, **(headers_of(body) if "_meta" in body["params"] else {})}
-        self._connection.request("POST", "/mcp", json.dumps(body, ensure_ascii=False).encode(), headers)
-        response = self._connection.getresponse()
-        session = response.headers.get("mcp-session-id")
-        if session is not None:
-            self.headers |= {"mcp-session-id": session, "mcp-protocol-version": "2025-11-25"}
-        answered: Json = json.loads(response.read())
-        return answered
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 class PipeAgent:
@@ -149,15 +88,6 @@ def agent_of(hub: Running, wire: str, era: Era) -> Iterator[Agent]:
         yield agent
     finally:
         agent.close()
-
-
-def peak_bytes(hub: Running) -> int | None:
-    """The most memory that the hub has ever had; `None` where the system does not say."""
-    try:
-        status = Path(f"/proc/{hub.pid}/status").read_text()
-    except FileNotFoundError:
-        return None
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 @pytest.mark.parametrize(

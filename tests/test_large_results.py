@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hub.results.count import tokens
-from tests.homes import Running, done, running, write
+from tests.homes import done, running, write
+from tests.processes import memory_bytes
 from tests.servers import dictated
 
 TOKENS_MAX = 500
@@ -56,19 +57,13 @@ def test_a_long_result_costs_few_tokens_and_little_memory_and_is_found_by_pointe
     with running(tmp_path) as hub:
         hub.until("box: ready")
         done(tmp_path, "tools", "list")
-        before = peak_bytes(hub)
+        before = memory_bytes(hub.pid, "VmHWM")
         given = done(tmp_path, "tools", "call", "box__echo", "text=", "--json")
-        after = peak_bytes(hub)
+        after = memory_bytes(hub.pid, "VmHWM")
         assert tokens(given.out) <= TOKENS_MAX
         assert after - before < times * size, f"{(after - before) / MIB:.0f} MiB for {size / MIB:.0f} MiB"
         id = given.json["_meta"]["hub/result"]["id"]
         for number in (0, 77_777, 99_999):
             read = done(tmp_path, "tools", "call", "hub__read", f"id={id}", f"at={items}/{number}/name").json
             assert read["value"] == f"row {number}"
-        assert peak_bytes(hub) == after, "to read a place of it costs next to nothing"
-
-
-def peak_bytes(hub: Running) -> int:
-    """The most memory that the hub has ever had."""
-    status = Path(f"/proc/{hub.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        assert memory_bytes(hub.pid, "VmHWM") - after < MIB, "to read a place of it costs next to nothing"

@@ -30,6 +30,7 @@ from tests.layers import (
     the_sdk_is_loaded_by_the_python_connector_alone,
     the_store_knows_only_nouns_errors_and_env,
     the_wire_is_in_connectors_and_server_only,
+    what_commands_do_is_for_people_only,
 )
 from tests.sources import ROOT, Module, modules
 
@@ -72,6 +73,7 @@ BROKEN: tuple[tuple[Rule, str, str], ...] = (
     (no_middleware_knows_another_or_what_is_around_it, "hub.middleware.a", "from hub.hub import Hub"),
     (nothing_imports_the_command_line, "hub.app", "from hub.cli.output import table"),
     (nothing_imports_the_command_line, "connectors.a", "import hub.cli"),
+    (what_commands_do_is_for_people_only, "hub.upstreams.a", "from hub.commands.edits import terms"),
     (only_the_app_knows_the_whole, "hub.a", "import hub.upstreams.fleet\nfrom hub.server import http"),
     (clock_and_chance_come_through_env_only, "hub.upstreams.a", "from time import monotonic"),
     (clock_and_chance_come_through_env_only, "hub.upstreams.a", "import os\nx = lambda: os.urandom(8)"),

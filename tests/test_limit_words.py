@@ -40,7 +40,7 @@ async def test_the_longest_wait_is_told(tmp_path: Path) -> None:
     async with desk(tmp_path, SetEnv()) as it:
         grants = limited(rate=(1, 1.0), calls=(1, HOUR))
         await it.use(grants)
-        assert "1 calls an hour" in str(await it.refused(grants))
+        assert "1 call an hour" in str(await it.refused(grants))
 
 
 async def test_four_fifths_are_told_with_the_result(tmp_path: Path) -> None:

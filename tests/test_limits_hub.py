@@ -17,6 +17,7 @@ import pytest
 from hub.admin.admin import Admin
 from hub.model import Json
 from hub.settings import Settings
+from tests.clocks import noon
 from tests.commands import SECONDS
 from tests.homes import done, running, token, write
 from tests.house import INITIALIZE, headers_of, message, modern
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.anyio
 LEDGER = [sys.executable, str(ROOT / "tests" / "servers" / "ledger.py")]
 ERAS = pytest.mark.parametrize("era", ["modern", "legacy"])
 ANYTHING: Json = {"use": "*"}
+PERIOD = "month"
+"""The longest, where the clock is the machine's: what was used counts until it ends."""
 
 
 def ledger(folder: Path, **more: Any) -> Json:
@@ -95,7 +98,7 @@ def refused(results: list[Json]) -> list[Json]:
 async def test_of_200_parallel_calls_exactly_as_many_reach_the_server_as_are_allowed(
     tmp_path: Path, era: str
 ) -> None:
-    async with room(tmp_path, {"ledger": ledger(tmp_path)}) as it:
+    async with room(tmp_path, {"ledger": ledger(tmp_path)}, env=noon()) as it:
         await change(it, limits={"calls": "120/day"})
         async with caller(it.url, it.tokens["me"], era) as agent:
             results = await agent.at_once(200)
@@ -119,7 +122,7 @@ async def test_of_200_parallel_calls_exactly_as_many_reach_the_server_as_are_all
 
 
 async def test_the_eras_of_one_agent_share_its_limit_and_other_agents_have_their_own(tmp_path: Path) -> None:
-    async with room(tmp_path, {"ledger": ledger(tmp_path)}) as it:
+    async with room(tmp_path, {"ledger": ledger(tmp_path)}, env=noon()) as it:
         await change(it, limits={"calls": "10/day"})
         async with (
             caller(it.url, it.tokens["me"], "modern") as new,
@@ -131,7 +134,7 @@ async def test_the_eras_of_one_agent_share_its_limit_and_other_agents_have_their
 
 
 async def test_a_changed_limit_counts_for_the_next_call_and_keeps_what_was_used(tmp_path: Path) -> None:
-    async with room(tmp_path, {"ledger": ledger(tmp_path)}) as it:
+    async with room(tmp_path, {"ledger": ledger(tmp_path)}, env=noon()) as it:
         await change(it, may=[{"use": "*", "limits": {"calls": "5/day"}}])
         async with caller(it.url, it.tokens["me"], "modern") as agent:
             assert len(refused(await agent.at_once(9))) == 4
@@ -144,7 +147,7 @@ async def test_a_changed_limit_counts_for_the_next_call_and_keeps_what_was_used(
 async def test_what_tools_cost_counts_and_each_server_is_held_to_its_own_limit(tmp_path: Path) -> None:
     priced = {"override": {"app*": {"cost": 0.25}}}
     server = ledger(tmp_path, tools=priced, limits={"calls": "20/hour"})
-    async with room(tmp_path, {"ledger": server}) as it:
+    async with room(tmp_path, {"ledger": server}, env=noon()) as it:
         await change(it, limits={"cost": "2/day"})
         async with (
             caller(it.url, it.tokens["me"], "modern") as me,
@@ -160,7 +163,7 @@ async def test_what_tools_cost_counts_and_each_server_is_held_to_its_own_limit(t
 
 @ERAS
 async def test_a_call_that_is_repeated_in_vain_stops_with_a_sentence(tmp_path: Path, era: str) -> None:
-    async with room(tmp_path, {"ledger": ledger(tmp_path)}) as it:
+    async with room(tmp_path, {"ledger": ledger(tmp_path)}, env=noon()) as it:
         await change(it, may=[{"use": "*", "repeat": 3}])
         async with caller(it.url, it.tokens["me"], era) as agent:
             results = [await agent.call("again") for _ in range(5)]
@@ -170,7 +173,7 @@ async def test_a_call_that_is_repeated_in_vain_stops_with_a_sentence(tmp_path: P
 
 
 async def test_a_refusal_is_recorded_with_its_rule(tmp_path: Path) -> None:
-    async with room(tmp_path, {"ledger": ledger(tmp_path)}) as it:
+    async with room(tmp_path, {"ledger": ledger(tmp_path)}, env=noon()) as it:
         await change(it, may=[{"use": "*", "limits": {"calls": "1/day"}}])
         async with caller(it.url, it.tokens["me"], "modern") as agent:
             await agent.at_once(2)
@@ -190,7 +193,7 @@ async def test_limits_hold_over_restarts_and_kills_and_people_see_what_is_left(t
     """Kill -9: never more than the limit, and at worst a fiftieth fewer each time."""
     home = tmp_path / "home"
     write(home, "ledger", server="ledger", **ledger(tmp_path))
-    write(home, "me", agent="me", may=["*"], limits={"calls": "100/day"})
+    write(home, "me", agent="me", may=["*"], limits={"calls": f"100/{PERIOD}"})
     credential = token(home)
 
     async def use(count: int, number: signal.Signals) -> int:
@@ -214,7 +217,8 @@ async def test_limits_hold_over_restarts_and_kills_and_people_see_what_is_left(t
 
 async def test_a_call_that_waits_for_a_person_uses_nothing_until_it_is_made(tmp_path: Path) -> None:
     settings = Settings(approval_wait=0.02)
-    async with room(tmp_path / "home", {"ledger": ledger(tmp_path)}, settings=settings) as it:
+    servers = {"ledger": ledger(tmp_path)}
+    async with room(tmp_path / "home", servers, settings=settings, env=noon()) as it:
         most = {"calls": "2/day", "bytes": "1MB/day"}
         await change(it, may=[{"use": "*", "ask": "human", "limits": most}], limits=most)
         async with caller(it.url, it.tokens["me"], "legacy") as agent:
@@ -243,8 +247,8 @@ def text(answer: Json) -> str:
 def test_the_limits_of_narrower_tokens_are_shown_whether_a_hub_runs_or_not(tmp_path: Path) -> None:
     home = tmp_path / "home"
     write(home, "ledger", server="ledger", **ledger(tmp_path))
-    write(home, "me", agent="me", may=["*"], limits={"calls": "100/day"})
-    rule = json.dumps({"use": "ledger__look", "limits": {"calls": "5/day", "rate": "2/s"}})
+    write(home, "me", agent="me", may=["*"], limits={"calls": f"100/{PERIOD}"})
+    rule = json.dumps({"use": "ledger__look", "limits": {"calls": f"5/{PERIOD}", "rate": "2/s"}})
     issued = done(home, "agents", "token", "me", "--json", "--may", rule).json
     gone = done(home, "agents", "token", "me", "--json", "--may", rule).json
     done(home, "agents", "token", "me", "--revoke", gone["id"])

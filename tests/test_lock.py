@@ -7,11 +7,16 @@ import os
 import threading
 from pathlib import Path
 
+import anyio
 import pytest
 
 from hub import lock
 from hub.errors import HomeError
+from hub.failure import failure_of
 from hub.home import Home
+from hub.serve import serve
+from hub.settings import Settings
+from tests.homes import write
 
 
 def looker(home: Home) -> int:
@@ -48,3 +53,19 @@ def test_two_who_look_do_not_take_each_other_for_a_hub(tmp_path: Path) -> None:
         assert not lock.is_held(home)
     finally:
         os.close(other)
+
+
+@pytest.mark.parametrize("name", ["lock", "key", "audit.key", "tokens/me", "admin.sock", "stdio.sock"])
+def test_a_file_of_the_hubs_own_that_cannot_be_used_is_named_when_it_starts(
+    tmp_path: Path, name: str
+) -> None:
+    """Regression: "failed in an unforeseen way"."""
+    write(tmp_path, "me", agent="me", may=["*"])
+    (tmp_path / ".hub" / name).mkdir(parents=True)
+    home = Home(tmp_path)
+    with pytest.raises((HomeError, ExceptionGroup)) as refused:
+        anyio.run(serve, home, Settings(port=0))
+    told = failure_of(refused.value)
+    assert told is not None
+    assert "Is a directory" in told.message
+    assert str(home.state) in told.message

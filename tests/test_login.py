@@ -27,17 +27,10 @@ from hub.secrets_file import SecretFile, logins_file
 from tests.commands import COMMAND, Done, environment, serving
 from tests.commands import hub as run_hub
 from tests.login_room import furnish, kept, logged_in, started
-from tests.oauth_room import Authority, Guarded, authority, browse, guarded
+from tests.oauth_room import Authority, Guarded, authority, browse
 from tests.sources import ROOT
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def them() -> AsyncIterator[tuple[Authority, Guarded]]:
-    with anyio.fail_after(20):
-        async with authority() as by, guarded(by) as server:
-            yield by, server
 
 
 async def refused(home: Home, **more: Any) -> str:
@@ -75,9 +68,9 @@ async def url_said(process: Process) -> str:
 
 
 async def test_the_command_prints_an_address_and_has_a_login_once_somebody_was_there(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     home = furnish(tmp_path, server)
     async with hub(home, "login", "tea", "--no-browser", "--json") as process:
         url = await url_said(process)
@@ -87,7 +80,7 @@ async def test_the_command_prints_an_address_and_has_a_login_once_somebody_was_t
         page = await browse(url)
         assert (page.status_code, "go back to your terminal" in page.text) == (200, True)
         assert process.stdout is not None
-        said = json.loads((await process.stdout.receive()).decode())
+        said = json.loads(b"".join([part async for part in process.stdout]))
         assert await process.wait() == 0
     assert (said["server"], said["issuer"], said["renewable"], said["servers"]) == ("tea", by.url, True, [])
     login = kept(home)
@@ -98,9 +91,9 @@ async def test_the_command_prints_an_address_and_has_a_login_once_somebody_was_t
 
 
 async def test_who_runs_no_authorization_server_to_be_found_wants_no_login(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    _, server = them
+    _, server = tea
     server.metadata = False
     assert "has no metadata" in await refused(furnish(tmp_path, server))
 
@@ -119,9 +112,9 @@ async def test_who_runs_no_authorization_server_to_be_found_wants_no_login(
     ],
 )
 async def test_t13_metadata_that_cannot_be_believed_ends_a_login(
-    tmp_path: Path, them: tuple[Authority, Guarded], changes: dict[str, Any], said: str
+    tmp_path: Path, tea: tuple[Authority, Guarded], changes: dict[str, Any], said: str
 ) -> None:
-    by, server = them
+    by, server = tea
     by.changes = changes
     assert said in await refused(furnish(tmp_path, server))
     assert by.codes == {} and by.granted == []
@@ -137,9 +130,9 @@ async def test_t13_metadata_that_cannot_be_believed_ends_a_login(
     ],
 )
 async def test_t13_a_server_that_names_another_resource_or_nobody_is_not_believed(
-    tmp_path: Path, them: tuple[Authority, Guarded], changes: dict[str, Any], said: str
+    tmp_path: Path, tea: tuple[Authority, Guarded], changes: dict[str, Any], said: str
 ) -> None:
-    by, server = them
+    by, server = tea
     server.metadata_changes = changes
     assert said in await refused(furnish(tmp_path, server))
     assert by.server.requests == []
@@ -157,9 +150,9 @@ async def test_t13_a_server_that_names_another_resource_or_nobody_is_not_believe
     ],
 )
 async def test_t13_an_answer_that_is_not_of_who_was_asked_is_not_used(
-    tmp_path: Path, them: tuple[Authority, Guarded], changes: dict[str, str | None], said: str
+    tmp_path: Path, tea: tuple[Authority, Guarded], changes: dict[str, str | None], said: str
 ) -> None:
-    by, server = them
+    by, server = tea
     by.answer_changes = changes
     assert said in await refused(furnish(tmp_path, server))
     if "code" not in changes:
@@ -167,15 +160,15 @@ async def test_t13_an_answer_that_is_not_of_who_was_asked_is_not_used(
 
 
 async def test_an_answer_without_the_state_that_went_out_is_nobodys_and_the_login_goes_on(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     home = furnish(tmp_path, server)
 
     async def forge(url: str) -> None:
         back = dict(parse_qsl(urlsplit(url).query))["redirect_uri"]
         forged = [urlencode({"code": "evil", "state": "guessed"}), urlencode({"error": "access_denied"}), ""]
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as http_client:
+        async with httpx.AsyncClient(timeout=20, trust_env=False) as http_client:
             for query in forged:
                 assert (await http_client.get(f"{back}?{query}")).status_code == 400
             right = dict(parse_qsl(urlsplit(url).query))["state"]
@@ -187,34 +180,34 @@ async def test_an_answer_without_the_state_that_went_out_is_nobodys_and_the_logi
         await browse(url)
 
     async with anyio.create_task_group() as tasks:
-        ask = Ask(started(tasks, forge), seconds=5)
+        ask = Ask(started(tasks, forge), seconds=20)
         await log_in(home, "tea", None, ask, SystemEnv())
     assert kept(home).access in by.access
 
 
 async def test_the_address_that_another_machines_browser_ended_at_can_be_pasted(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     home = furnish(tmp_path, server)
     send, receive = anyio.create_memory_object_stream[str](4)
 
     async def elsewhere(url: str) -> None:
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as http_client:
+        async with httpx.AsyncClient(timeout=20, trust_env=False) as http_client:
             answer = await http_client.get(url)
         await send.send("what is this\n")
         await send.send(answer.headers["location"] + "\n")
 
     async with anyio.create_task_group() as tasks, send, receive:
-        ask = Ask(started(tasks, elsewhere), lambda: receive, seconds=5)
+        ask = Ask(started(tasks, elsewhere), lambda: receive, seconds=20)
         await log_in(home, "tea", None, ask, SystemEnv())
     assert kept(home).access in by.access
 
 
 async def test_a_login_that_nobody_does_ends_and_what_was_there_stays(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    _, server = them
+    _, server = tea
     home = furnish(tmp_path, server)
     await logged_in(home)
     before = kept(home)
@@ -224,9 +217,9 @@ async def test_a_login_that_nobody_does_ends_and_what_was_there_stays(
 
 
 async def test_a_registered_client_with_a_secret_proves_itself_to_its_own_authorization_server(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     by.client("hub@tea", "s3cret:/ value")
     SecretFile(Home.at(tmp_path), SystemEnv()).set("tea", "s3cret:/ value")
     own = {"client_id": "hub@tea", "client_secret": "${secret:tea}", "issuer": by.url, "scopes": ["tea:read"]}
@@ -243,10 +236,10 @@ async def test_a_registered_client_with_a_secret_proves_itself_to_its_own_author
 
 
 async def test_where_documents_are_taken_the_hub_is_known_by_its_own_and_registers_elsewhere(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
     """Specification 2026-07-28, basic/authorization: a metadata document comes before registration."""
-    by, server = them
+    by, server = tea
     document = "https://hub.example.com/client.json"
     by.client(document)
     home = furnish(tmp_path, server)
@@ -259,9 +252,9 @@ async def test_where_documents_are_taken_the_hub_is_known_by_its_own_and_registe
 
 
 async def test_scopes_are_asked_for_as_the_command_the_manifest_or_the_server_says(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     server.metadata_changes = {"scopes_supported": ["tea:read", "tea:write"]}
     by.changes = {"scopes_supported": ["offline_access"]}
     home = furnish(tmp_path, server)
@@ -273,10 +266,10 @@ async def test_scopes_are_asked_for_as_the_command_the_manifest_or_the_server_sa
 
 
 async def test_t15_what_a_server_names_inside_is_not_reached(
-    tmp_path: Path, them: tuple[Authority, Guarded], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tea: tuple[Authority, Guarded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is at a public address, as far as can be told; what it names is this machine."""
-    _, server = them
+    _, server = tea
     real = socket.getaddrinfo
 
     def resolve(host: Any, port: Any, *given: Any, **more: Any) -> Any:
@@ -296,9 +289,9 @@ async def test_t15_what_a_server_names_inside_is_not_reached(
 
 
 async def test_logging_out_ends_the_tokens_and_forgets_them(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     home = furnish(tmp_path, server)
     await logged_in(home)
     login = kept(home)
@@ -326,9 +319,9 @@ async def test_where_there_is_nothing_to_log_in_to_that_is_said(
 
 
 async def test_beside_a_running_hub_a_login_counts_at_once_and_the_page_shows_what_is_printed(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     home = furnish(tmp_path, server)
     async with AsyncExitStack() as stack:
         serve = serving(home.path)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from hub.env import SystemEnv
@@ -17,25 +15,19 @@ from hub.failure import Failure
 from hub.home import Home
 from hub.mask import MASKED
 from hub.secrets_file import SecretFile, logins_file
+from tests.app_room import until
 from tests.hub_room import room, text_of
 from tests.login_room import furnish, kept, logged_in, put, running, whoami
-from tests.oauth_room import Authority, Guarded, authority, guarded
+from tests.oauth_room import Authority, Guarded, guarded
 from tests.servers.fault_http import Request, http, serve
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def them() -> AsyncIterator[tuple[Authority, Guarded]]:
-    with anyio.fail_after(20):
-        async with authority() as by, guarded(by) as server:
-            yield by, server
-
-
 async def test_t12_no_byte_of_an_agents_token_reaches_a_server_or_its_authorization_server(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     furnish(tmp_path, server)
     await logged_in(Home.at(tmp_path))
     (tmp_path / "manifests" / "tea.yaml").unlink()
@@ -63,10 +55,10 @@ async def test_t12_no_byte_of_an_agents_token_reaches_a_server_or_its_authorizat
 
 
 async def test_t12_a_login_goes_to_its_own_server_and_to_no_other(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
     """Not along a redirect, not to what its manifest says now, not to a server beside it."""
-    by, server = them
+    by, server = tea
     home = furnish(tmp_path, server)
     await logged_in(home)
     login = kept(home)
@@ -80,8 +72,7 @@ async def test_t12_a_login_goes_to_its_own_server_and_to_no_other(
         )
         async with running(home) as (app, admin):
             assert await whoami(admin) == "ada"
-            while app.fleet.upstreams["milk"].state != "failed":
-                await app.fleet.upstreams["milk"].moved()
+            await until(app, "milk", "failed")
         assert beside.seen == []
         moved = f"http://127.0.0.1:{moving.port}/mcp"
         (tmp_path / "manifests" / "tea.yaml").write_text(
@@ -89,26 +80,22 @@ async def test_t12_a_login_goes_to_its_own_server_and_to_no_other(
         )
         (tmp_path / "manifests" / "milk.yaml").unlink()
         async with running(home) as (app, admin):
-            upstream = app.fleet.upstreams["tea"]
-            while upstream.state != "failed":
-                await upstream.moved()
+            upstream = await until(app, "tea", "failed")
             assert "for another address than its manifest has now" in (upstream.reason or "")
         assert moving.requests == []
         # A server that its login is for, and that then redirects.
         put(home, url=moved, access=login.access, ends=None)
         seen = len(server.seen)
         async with running(home) as (app, admin):
-            upstream = app.fleet.upstreams["tea"]
-            while upstream.state != "failed":
-                await upstream.moved()
+            upstream = await until(app, "tea", "failed")
             assert "Redirects are not followed" in (upstream.reason or "")
         assert len(server.seen) == seen
 
 
 async def test_t27_no_token_of_a_login_is_in_a_log_a_row_or_an_answer(
-    tmp_path: Path, them: tuple[Authority, Guarded], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, tea: tuple[Authority, Guarded], caplog: pytest.LogCaptureFixture
 ) -> None:
-    by, server = them
+    by, server = tea
     caplog.set_level(logging.DEBUG)
     home = furnish(tmp_path, server)
     await logged_in(home)
@@ -134,9 +121,9 @@ async def test_t27_no_token_of_a_login_is_in_a_log_a_row_or_an_answer(
 
 
 async def test_agents_with_accounts_of_their_own_share_the_tools_and_nothing_else(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     home = furnish(tmp_path, server)
     for name in ("bob", "cleo"):
         (tmp_path / "manifests" / f"{name}.yaml").write_text(json.dumps({"agent": name, "may": ["*"]}))
@@ -167,9 +154,9 @@ async def test_agents_with_accounts_of_their_own_share_the_tools_and_nothing_els
 
 
 async def test_an_account_of_an_agents_own_counts_in_both_eras(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     home = furnish(tmp_path, server)
     for agent in (None, "other"):
         by.user = agent or "everybody"
@@ -190,9 +177,9 @@ async def test_an_account_of_an_agents_own_counts_in_both_eras(
 
 
 async def test_a_machine_that_is_its_own_client_needs_no_login(
-    tmp_path: Path, them: tuple[Authority, Guarded]
+    tmp_path: Path, tea: tuple[Authority, Guarded]
 ) -> None:
-    by, server = them
+    by, server = tea
     by.client("robot", "long-secret-of-a-robot")
     own = {
         "grant": "client_credentials", "issuer": by.url, "client_id": "robot",

@@ -186,7 +186,7 @@ async def test_a_session_of_which_something_is_under_way_is_not_deleted(tmp_path
     with opened(path) as connection:
         connection.execute("UPDATE calls SET state = 'intended'")
         assert lookback.under_way(connection, "s1") == 1
-        with pytest.raises(Failure, match="1 calls of session s1 are under way"):
+        with pytest.raises(Failure, match="Session s1 has 1 call under way"):
             session_files.forget(connection, "s1", 1, "ann")
 
 

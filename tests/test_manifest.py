@@ -149,7 +149,7 @@ def test_an_agent_that_may_do_nothing_is_valid(text: str, tmp_path: Path) -> Non
 def test_naming_the_types_loads_neither_the_parser_nor_a_connector() -> None:
     """The command line imports this for its messages: it must stay light."""
     code = (
-        "import sys, hub.manifest\n"
+        "import sys, hub.manifests.manifest\n"
         "heavy = {'mcp', 'ruamel.yaml', 'connectors.http', 'connectors.stdio', 'httpx2'}\n"
         "sys.exit(sorted(heavy & set(sys.modules)) or 0)"
     )

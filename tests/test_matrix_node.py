@@ -17,8 +17,8 @@ import pytest
 from mcp import Client
 
 from tests.conformance import SuiteMissing, find_suite
-from tests.homes import command, install
-from tests.matrix import Agent, Matrix, installed, matrix, run
+from tests.homes import command, install, installed
+from tests.matrix import Agent, Matrix, matrix, run
 from tests.sources import ROOT
 
 pytestmark = pytest.mark.anyio

@@ -52,7 +52,7 @@ def test_a_challenge_is_read_as_it_may_be_written(header: str, said: Challenge |
 def test_no_header_takes_long_to_read(header: str) -> None:
     began = time.process_time()
     challenge_of(answer(header))
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 2
 
 
 def test_what_can_be_no_scope_is_none() -> None:

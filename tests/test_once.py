@@ -207,7 +207,7 @@ async def test_repetitions_at_once_wait_for_the_first(tmp_path: Path) -> None:
         async def call() -> None:
             answers.append(await box.call("k"))
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 for _ in range(8):
                     tasks.start_soon(call)
@@ -224,7 +224,7 @@ async def test_a_repetition_waits_only_so_long(tmp_path: Path) -> None:
     async with Store.open(tmp_path / "hub.db", SystemEnv()) as store:
         box = Box(store, wait_seconds=0.01)
         box.gate = anyio.Event()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(box.call, "k")
                 await box.entered.wait()

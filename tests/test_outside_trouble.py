@@ -110,7 +110,7 @@ def test_a_folder_that_may_not_be_written_is_said_and_nothing_is_made(
     command: list[str],
 ) -> None:
     # Not below pytest's own folder, which is for its owner only.
-    base = Path(tempfile.gettempdir()) / f"hub-tests-{os.getpid()}"
+    base = Path(tempfile.mkdtemp(prefix="hub-tests-"))
     home = furnish(base / "home")
     try:
         for path in (base, home, home / "manifests"):

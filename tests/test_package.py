@@ -141,7 +141,7 @@ async def test_an_interrupted_install_is_not_used_and_done_again(
         hanging = program(tmp_path, "uv", f"mkdir {folder}; echo > {pipe}; sleep 60")
         patched.setenv("PATH", f"{hanging}:{os.environ['PATH']}")
         async with room(tmp_path) as context:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(tiny().prepare, context)
                     await anyio.to_thread.run_sync(pipe.read_text)
@@ -159,7 +159,7 @@ async def test_an_interrupted_install_is_not_used_and_done_again(
 def program(folder: Path, name: str, script: str) -> Path:
     """A folder with one program in it."""
     file = folder / "bin" / name
-    file.parent.mkdir()
+    file.parent.mkdir(exist_ok=True)
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
     return file.parent
@@ -205,10 +205,42 @@ async def test_an_installer_gets_nothing_of_the_hubs_environment_that_is_not_its
     monkeypatch.setenv("PATH", f"{program(tmp_path, 'uv', f'env > {shown}; exit 3')}:{os.environ['PATH']}")
     monkeypatch.setenv("HUB_SECRET_GITHUB", "s3cret")
     async with room(tmp_path) as context:
-        with anyio.fail_after(10), pytest.raises(LinkError, match="exit status 3"):
+        with anyio.fail_after(30), pytest.raises(LinkError, match="exit status 3"):
             await tiny().prepare(context)
     assert "PATH=" in shown.read_text()
     assert "s3cret" not in shown.read_text()
+
+
+@pytest.mark.parametrize("said", [None, "0"])
+async def test_an_installer_trusts_whom_the_machine_trusts_unless_it_is_told_otherwise(
+    said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the hub was started: a client that starts it on stdio gives it next to no environment."""
+    shown = tmp_path / "environment"
+    monkeypatch.setenv("PATH", f"{program(tmp_path, 'uv', f'env > {shown}; exit 3')}:{os.environ['PATH']}")
+    for name in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
+        monkeypatch.delenv(name, raising=False) if said is None else monkeypatch.setenv(name, said)
+    async with room(tmp_path) as context:
+        with anyio.fail_after(30), pytest.raises(LinkError, match="exit status 3"):
+            await tiny().prepare(context)
+    assert f"UV_SYSTEM_CERTS={said or 1}\n" in shown.read_text()
+
+
+async def test_npms_chatter_does_not_hide_why_it_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["npm error code E404", "npm error 404 Not Found - GET tea", "npm error 404"]
+    lines += ["npm error 404 Note that you can also install from a", "npm error 404 tarball, folder"]
+    lines += ["npm notice New version!"] * 9 + ["npm error A complete log of this run can be found in: x"]
+    script = "".join(f'echo "{line}" >&2; ' for line in lines) + "exit 1"
+    for name in ("npm", "node"):
+        folder = program(tmp_path, name, script if name == "npm" else "echo v20.0.0")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    npm = Package.model_validate({"package": {"npm": "tea", "version": "1.0.0"}})
+    async with room(tmp_path) as context:
+        with anyio.fail_after(30), pytest.raises(LinkError) as failed:
+            await npm.prepare(context)
+    assert str(failed.value).endswith("(exit status 1). code E404 | 404 Not Found - GET tea")
 
 
 @pytest.fixture

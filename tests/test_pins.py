@@ -20,8 +20,8 @@ from hub.failure import Failure
 from hub.manifests.manifest import load_text
 from hub.model import Json
 from hub.store import events
+from hub.upstreams.known_rows import known_of, row_of
 from hub.upstreams.learn import Known
-from hub.upstreams.learnt import known_of, row_of
 from hub.upstreams.pin_changes import seen
 from hub.upstreams.pins import Pins, digest_of
 from tests.commands import hub
@@ -76,7 +76,7 @@ async def turn(it: Room, folder: Path, *tools: Json) -> None:
     offer(folder, *tools)
     before = it.app.fleet.upstreams["s"].known
     await call(it, "s__turn")
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while it.app.fleet.upstreams["s"].known is before:
             await listed(it)
 
@@ -113,7 +113,7 @@ async def test_t20_a_tool_that_changes_is_kept_back_within_a_second_and_the_rest
         assert await listed(it) == ["s__turn", "s__pay", "s__look"]
         async with client.listen(tools_list_changed=True) as stream:
             await turn(it, tmp_path, *POISONED)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await anext(aiter(stream))
         assert await listed(it) == ["s__turn", "s__look"]
         assert is_quarantined(await call(it, "s__pay"))
@@ -175,7 +175,7 @@ async def test_t20_a_change_while_no_hub_ran_is_kept_back_at_the_next_start_and_
     async with shifting(tmp_path, era, *FIRST):
         pass
     async with shifting(tmp_path, era, *POISONED, start="eager") as it:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while not it.app.pins.held("s"):
                 await it.app.fleet.upstreams["s"].moved()
         assert is_quarantined(await call(it, "s__pay"))
@@ -205,7 +205,7 @@ async def test_a_server_that_nobody_heard_of_for_a_while_is_asked_before_a_call_
         hearing = it.app.fleet.upstreams["s"].main.hearing
         await turn(it, tmp_path, *FIRST, tool("mute"), tool("more"))  # so it is listened to by now
         await call(it, "s__mute")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while not hearing.gap:
                 await listed(it)
         offer(tmp_path, *POISONED, tool("mute"))

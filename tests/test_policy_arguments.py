@@ -173,7 +173,7 @@ def test_no_pattern_is_slow() -> None:
         assert sent(rules, arguments) is None
         assert sent(rules, {**arguments, "path": "a" * size + "b"}) is None
         took.append(time.process_time() - start)
-    assert took[1] < 1.0 and took[1] < 50 * took[0] + 0.1
+    assert took[1] < 3 and took[1] < 50 * took[0] + 1
 
 
 def test_a_keyword_implies_its_type() -> None:

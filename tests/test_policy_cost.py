@@ -6,6 +6,7 @@ rule says anything of arguments, 6 to 9 us more with the rules below.
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,14 @@ def steps(rules: list[str], arguments: Json) -> int:
 
     authorize(call, sent).close()  # type: ignore[attr-defined]
     before = sys.gettrace()
+    gc.collect()
+    gc.disable()  # what others have left behind may end with steps of its own
     sys.settrace(count_step)
     try:
         decided = authorize(call, sent)
     finally:
         sys.settrace(before)
+        gc.enable()
     decided.close()  # type: ignore[attr-defined]
     return count
 

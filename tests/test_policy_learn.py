@@ -202,7 +202,7 @@ def test_where_arguments_were_not_kept_none_are_restricted(desk: Room) -> None:
     desk.past(Use("desk__write", {"path": "/a"}), Use("desk__write", {"path": "x" * 2 * BYTES_MAX}))
     (rule,) = learnt(desk).rules.may
     assert not rule.judges
-    assert "Of 1 calls the arguments were not kept" in desk.run("policy", "learn", "me").err
+    assert "Of 1 call the arguments were not kept" in desk.run("policy", "learn", "me").err
 
 
 def test_a_person_is_still_asked_and_times_stay(desk: Room) -> None:

@@ -13,12 +13,13 @@ import pytest
 
 from hub.app import open_app
 from hub.home import Home
-from hub.server import Front, HttpApp
+from hub.server import HttpApp
 from hub.settings import Settings
 from tests import oracle
+from tests.app_room import front_of, until_ready
 from tests.homes import write
 from tests.policies import TOOLS, a_call, a_policy
-from tests.raw_agents import raw_agent
+from tests.raw_agents import STAMP, raw_agent
 from tests.servers.dictated import Dictated
 
 pytestmark = pytest.mark.anyio
@@ -54,12 +55,10 @@ async def test_what_reaches_a_server_is_exactly_what_the_oracle_allows(tmp_path:
             write(tmp_path, f"a{position}", agent=f"a{position}", **policy)
         app = await stack.enter_async_context(open_app(Home.at(tmp_path), Settings()))
         assert app.manifests.problems == ()
-        front = Front(app.hub, app.identities, app.sessions, ready=app.ready, instructions=app.instructions)
+        front = front_of(app)
         http = HttpApp(front, app.settings)
         with anyio.fail_after(SECONDS):
-            for upstream in app.fleet.upstreams.values():
-                while upstream.state != "ready":
-                    await upstream.moved()
+            await until_ready(app)
             for position, policy in enumerate(policies):
                 name, (wire, era) = f"a{position}", WAYS[position % len(WAYS)]
                 _, token = await app.identities.issue(name)
@@ -70,7 +69,7 @@ async def test_what_reaches_a_server_is_exactly_what_the_oracle_allows(tmp_path:
                         at = servers[tool["server"]]
                         at.asked = b""
                         called = f"{tool['server']}__{tool['own']}"
-                        meta = {"_meta": _STAMP} if era == "modern" else {}
+                        meta = {"_meta": STAMP} if era == "modern" else {}
                         params = {"name": called, "arguments": arguments, **meta}
                         answer = json.loads(await agent.ask("tools/call", called, json.dumps(params)))
                         wanted = oracle.allowed(policy, tool, arguments, 0, 0)
@@ -98,10 +97,3 @@ def timeless(policy: dict[str, Any]) -> dict[str, Any]:
         if isinstance(rule, dict):
             rule.pop("when", None)
     return policy
-
-
-_STAMP = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
-    "io.modelcontextprotocol/clientCapabilities": {},
-}

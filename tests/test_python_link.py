@@ -36,7 +36,7 @@ async def opened(target: str, **changes: Any) -> AsyncIterator[Link]:
             "expand": lambda text: text,
             "client": {"name": "tests", "version": "0"},
         }
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with Python(python=target).open(Context(**{**given, **changes})) as link:
                 yield link
 
@@ -107,7 +107,7 @@ async def test_progress_arrives_and_cancelling_reaches_the_tool(era: Era) -> Non
                 await link.request("tools/call", params, on_notify=on_notify)
 
             tasks.start_soon(ask)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await started.wait()
             tasks.cancel_scope.cancel()
         assert heard[0][0] == "notifications/progress"
@@ -126,7 +126,7 @@ async def test_a_changed_list_is_told() -> None:
 
     async with opened("servers/python_tools.py:server", era="legacy", on_notify=on_notify) as link:
         await call(link, "grow")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await told.wait()
         assert methods == ["notifications/tools/list_changed"]
         assert "grown" in [tool["name"] for tool in (await link.request("tools/list", {}))["tools"]]
@@ -179,7 +179,7 @@ async def test_leaving_the_link_ends_the_lifespan_and_later_requests_fail_as_uns
     with pytest.raises(LinkError) as failed:
         await link.request("tools/list", {})
     assert failed.value.sent is False
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         assert await link.wait_closed() == "it was closed"
 
 

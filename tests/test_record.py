@@ -20,6 +20,7 @@ from hub.policy import Grants
 from hub.store import sessions
 from hub.store.calls import CallFilter, CallRow, Calls
 from hub.store.db import Store
+from tests.store_room import SESSION, store_with_session
 
 pytestmark = pytest.mark.anyio
 
@@ -27,14 +28,12 @@ BYTES_MAX = 400
 READ = Entry("tool", "time", "now", "time__now", "time__now", {}, reads_only=True)
 CHANGE = Entry("tool", "git", "git_commit", "git__git_commit", "git__git_commit", {})
 ENTRIES = {"change": CHANGE, "read": READ, "none": None}
-SESSION = sessions.SessionRow("s1", "me", "modern", "2026-07-28", "{}", "{}", 1, 1)
 OK: Result = {"content": [{"type": "text", "text": "11:30"}]}
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store.open(tmp_path / "hub.db", SystemEnv()) as store:
-        await store.write(partial(sessions.insert, row=SESSION))
+async def store(path: Path) -> AsyncIterator[Store]:
+    async with store_with_session(path) as store:
         yield store
 
 
@@ -148,7 +147,7 @@ async def test_a_cancelled_call_says_what_is_known(
         await anyio.sleep(60)
         return OK
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(record, asked, inner)
             await started.wait()
@@ -237,7 +236,7 @@ async def full(store: Store) -> Callable[[], Awaitable[None]]:
         with other:
             other.execute("DELETE FROM filler")
         other.close()
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while store.trouble is not None:  # noqa: ASYNC110 - it ends in another thread
                 await anyio.sleep(0.01)
 

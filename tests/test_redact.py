@@ -208,4 +208,4 @@ def test_no_text_makes_it_slow(piece: str) -> None:
     text = text_of({"text": piece * (64_000 // len(piece)), "password": "x"})
     began = time.process_time()
     redactor.redact(text)
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 3

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from hub.manifests import manifest
-from hub.upstreams.reloading import kept, told
+from hub.manifests.reloading import kept, told
 from tests.faults.places import WORKER
 from tests.homes import Running, done, over_http, running, token, write
 
@@ -32,7 +32,8 @@ async def test_servers_come_go_and_change_while_their_calls_are_finished(tmp_pat
         async with over_http(hub.url, token(tmp_path), "auto") as client, anyio.create_task_group() as tasks:
 
             async def slow(name: str) -> None:
-                result = await client.call_tool(f"{name}__slow", {"ms": 2500, "text": f"of {name}"})
+                about = {"ms": 0, "until": str(tmp_path / "go on"), "text": f"of {name}"}
+                result = await client.call_tool(f"{name}__slow", about)
                 said[name] = result.content[0].text  # type: ignore[union-attr]
 
             for name in ("changes", "goes"):
@@ -57,6 +58,7 @@ async def test_servers_come_go_and_change_while_their_calls_are_finished(tmp_pat
             await anyio.to_thread.run_sync(done, tmp_path, "servers", "check", "comes")
             result = await client.call_tool("comes__echo", {"text": "new"})
             assert result.content[0].text == "new"  # type: ignore[union-attr]
+            (tmp_path / "go on").touch()
         assert said == {"changes": "of changes", "goes": "of goes"}
 
 

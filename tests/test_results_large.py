@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,16 @@ import pytest
 
 from hub.model import Json
 from hub.results.count import tokens
-from tests.homes import Running, running, token, write
+from tests.homes import Running, running, write
 from tests.house import INITIALIZE, message
+from tests.large_room import HttpAgent
 from tests.long_room import COUNT, id_of, server
+from tests.processes import memory_bytes
 
 pytestmark = pytest.mark.anyio
+
+LINUX = sys.platform.startswith("linux")
+"""Elsewhere nobody says how much memory a process takes."""
 
 
 def test_a_handle_that_was_given_outlives_kill_9_of_the_hub(tmp_path: Path) -> None:
@@ -43,56 +48,28 @@ def test_a_result_of_50_mb_is_500_tokens_and_takes_bounded_memory(tmp_path: Path
         hub.until("long: ready")
         agent = _Agent(hub)
         agent.use("long__rows", count=1000)
-        before = _memory(hub.pid, "VmRSS")
+        before = memory_bytes(hub.pid) if LINUX else 0
         result = agent.use("long__rows", count=count)
         assert tokens(json.dumps(result)) <= 500
         id = result["_meta"]["hub/result"]["id"]
         found = agent.use("hub__read", id=id, at=f"/items/{count - 1}/name")
         assert json.loads(found["content"][0]["text"])["value"] == f"row {count - 1}"
-        peak = _memory(hub.pid, "VmHWM")
+        peak = memory_bytes(hub.pid, "VmHWM") if LINUX else 0
         agent.close()
     with sqlite3.connect(tmp_path / ".hub" / "hub.db") as connection:
         (kept,) = connection.execute("SELECT max(size_bytes) FROM results").fetchone()
     assert kept > size
-    if peak is not None and before is not None:
-        # A text that is not all Latin takes 2 bytes a character.
-        assert peak - before < 3.5 * kept
+    # A text that is not all Latin takes 2 bytes a character.
+    assert peak - before < 3.5 * kept
 
 
-class _Agent:
-    """Speaks with a hub in a process of its own, in the older era."""
+class _Agent(HttpAgent):
+    """In the older era."""
 
     def __init__(self, hub: Running) -> None:
-        host, _, port = hub.url.split("/")[2].partition(":")
-        self._connection = http.client.HTTPConnection(host, int(port), timeout=120)
-        self._headers = {
-            "authorization": f"Bearer {token(hub.home)}",
-            "content-type": "application/json",
-            "accept": "application/json, text/event-stream",
-        }
-        self._post(message("initialize", INITIALIZE))
-
-    def _post(self, body: Json) -> Json:
-        self._connection.request("POST", "/mcp", json.dumps(body).encode(), self._headers)
-        response = self._connection.getresponse()
-        session = response.headers.get("mcp-session-id")
-        if session is not None:
-            self._headers |= {"mcp-session-id": session, "mcp-protocol-version": "2025-11-25"}
-        answered: Json = json.loads(response.read())
-        return answered
+        super().__init__(hub)
+        self.ask(message("initialize", INITIALIZE))
 
     def use(self, name: str, **arguments: Any) -> Json:
-        result: Json = self._post(message("tools/call", {"name": name, "arguments": arguments}))["result"]
+        result: Json = self.ask(message("tools/call", {"name": name, "arguments": arguments}))["result"]
         return result
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-def _memory(pid: int, field: str) -> int | None:
-    """Bytes; `None` where nobody says."""
-    status = Path(f"/proc/{pid}/status")
-    if not status.exists():
-        return None
-    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024

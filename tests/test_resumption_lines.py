@@ -7,15 +7,9 @@ import pytest
 from connectors.jsonrpc import encode
 from hub.env import SystemEnv
 from hub.server.lines import BYTES_MAX, EVENTS_MAX, KEEP_SECONDS, LINES_MAX, Lines
+from tests.clocks import SetEnv
 
 pytestmark = pytest.mark.anyio
-
-
-class SetEnv(SystemEnv):
-    clock = 0.0
-
-    def monotonic(self) -> float:
-        return self.clock
 
 
 def kept(lines: Lines, id: str, session: str = "s") -> int | None:
@@ -43,7 +37,7 @@ def test_of_a_line_the_newest_events_are_kept() -> None:
 
 
 def test_lines_are_kept_for_a_while_after_their_end_and_never_too_many() -> None:
-    env = SetEnv()
+    env = SetEnv(seconds=0.0)
     lines = Lines(env)
     ids = []
     for number in range(LINES_MAX):
@@ -56,7 +50,7 @@ def test_lines_are_kept_for_a_while_after_their_end_and_never_too_many() -> None
     # First what has ended, then what was opened first.
     assert [kept(lines, id) for id in ids[:4]] == [0, None, 0, 0]
     newest.end()
-    env.clock = KEEP_SECONDS + 1
+    env.seconds = KEEP_SECONDS + 1
     lines.open("s", "newer")
     assert len(lines) == LINES_MAX // 2 + 1
     for number in range(LINES_MAX):

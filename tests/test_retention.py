@@ -13,12 +13,13 @@ from hub.audit.keeper import Keeper
 from hub.audit.settings import Retention, retention
 from hub.audit.sources import DatabaseSource, database
 from hub.env import SystemEnv
-from hub.store import audit, memory, sessions
+from hub.store import audit, memory
 from hub.store.calls import CallFilter, Calls
 from hub.store.db import Store
 from hub.store.lookback import session_calls
 from hub.store.memory import MemoryRow
-from tests.audit_room import SESSION, SIGNER, intent, result
+from tests.audit_room import SIGNER, intent, result
+from tests.store_room import store_with_session
 
 pytestmark = pytest.mark.anyio
 
@@ -26,9 +27,8 @@ MIB = 1024**2
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store.open(tmp_path / "hub.db", SystemEnv()) as store:
-        await store.write(partial(sessions.insert, row=SESSION))
+async def store(path: Path) -> AsyncIterator[Store]:
+    async with store_with_session(path) as store:
         yield store
 
 

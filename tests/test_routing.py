@@ -12,8 +12,9 @@ from hub.admin.admin import Admin
 from hub.errors import InvalidParams, UpstreamDown, UpstreamError, UpstreamFailed, UpstreamTimeout
 from hub.route import Breaking
 from hub.upstreams.breaker import Breaker
+from tests.clocks import Clock
+from tests.servers.fault_http import nobody_at
 from tests.shop import (
-    Clock,
     House,
     breaks,
     errs,
@@ -143,7 +144,7 @@ async def test_what_never_left_is_made_again_whatever_it_does(tmp_path: Path) ->
             await hub.use("one__act")
             url, port = one.url, one.at.port
         assert str(port) in url
-    async with house(tmp_path) as hub:  # where it was, nothing listens now
+    async with nobody_at(port), house(tmp_path) as hub:
         with pytest.raises(UpstreamError) as failed:
             await hub.use("one__act")
         assert not failed.value.sent

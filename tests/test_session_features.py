@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,24 +14,11 @@ from mcp_types import LoggingMessageNotificationParams, PromptReference, Resourc
 from hub.model import Json
 from tests.hub_room import Room, asker, room
 from tests.pipes import pipe
-from tests.sources import ROOT
 
 pytestmark = pytest.mark.anyio
 
 MODES: tuple[ConnectMode, ...] = ("2026-07-28", "legacy")
 LOGS = {"modern": "modern__test_tool_with_logging", "legacy": "legacy__test_tool_with_logging"}
-
-
-@pytest.fixture(scope="module")
-def everything() -> Iterator[str]:
-    """The URL of a server of both eras that logs and completes."""
-    command = [sys.executable, "-m", "tests.servers.everything", "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
 
 
 @asynccontextmanager

@@ -215,7 +215,7 @@ async def test_stdio_names_its_session_on_the_command_line(tmp_path: Path) -> No
     put: Json = {"action": "put", "key": "k", "value": "kept"}
     parameters = stdio(home)
     parameters.args = [*parameters.args, "--session", "desk"]
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with Client(parameters, mode="auto") as client:
             kept = await client.call_tool("hub__memory", put)
             assert not kept.is_error
@@ -262,7 +262,7 @@ async def test_what_was_under_way_when_the_hub_was_killed_is_told_as_unknown(tmp
         with contextlib.suppress(httpx.TransportError):
             await call(url, credential, "it__hang", {"for": "ever"}, meta)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         with started(home) as hub:
             hub.until("it: ready")
             credential = token(home)

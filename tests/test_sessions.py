@@ -106,7 +106,7 @@ async def test_a_session_whose_row_was_read_before_it_was_closed_stays_closed(
         async def get() -> None:
             found.append(await sessions.get(session.id, ME))
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(get)
                 await store.answered.wait()

@@ -82,6 +82,6 @@ async def test_who_asks_for_something_after_it_listened_has_not_gone(tmp_path: P
         async with it.session({}) as again:
             again.resume(id)
             first = await session_of(it, again)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 async with it.session({}) as other:
                     assert await session_of(it, other) != first

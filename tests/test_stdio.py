@@ -14,22 +14,19 @@ import pytest
 from pydantic import ValidationError
 
 from connectors.base import ConfigError, Era, Json, LinkError, RemoteError
-from connectors.children import Children
 from connectors.stdio import Stdio, child_environment
-from tests.stdio_room import ERAS, SERVERS, Room, both_loops, called
+from tests.stdio_room import ERAS, SERVERS, Room, called, room_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    with anyio.fail_after(20):
-        async with Children(grace_seconds=0.1) as children:
-            yield Room(tmp_path, children)
-            assert len(children) == 0, "a link left its process behind"
+    async with room_in(tmp_path) as room:
+        yield room
 
 
-@both_loops
+@pytest.mark.both_loops
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_server_of_either_era_is_listed_and_called(room: Room, era: Era) -> None:
     async with room.open("echo_stdio.py", era) as link:
@@ -89,13 +86,24 @@ async def test_the_sdk_serves_us_in_both_eras(room: Room, era: Era) -> None:
     assert [(step["progressToken"], int(step["progress"])) for step in steps] == [("mine", 1)]
 
 
+async def test_a_modern_server_that_starts_slowly_is_not_taken_for_a_legacy_one(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the probe too late, and then refuses the older handshake: it has begun to speak the newer."""
+    monkeypatch.setattr("connectors.negotiate.PROBE_SECONDS", 0.01)
+    async with Stdio(command=[sys.executable, str(SERVERS / "sdk_stdio.py")]).open(room.context()) as link:
+        assert link.peer.modern
+        params = {"name": "add", "arguments": {"a": 2, "b": 3}}
+        assert (await link.request("tools/call", params))["content"][0]["text"] == "5"
+
+
 async def test_asking_for_an_era_that_the_server_does_not_speak_says_so(room: Room) -> None:
     with pytest.raises(LinkError, match="`era: modern`, but it does not speak 2026-07-28"):
         async with room.open("echo_stdio.py", "legacy", era="modern"):
             pass
 
 
-@both_loops
+@pytest.mark.both_loops
 async def test_a_hundred_requests_at_once_each_get_their_own_answer(room: Room) -> None:
     async with room.open("echo_stdio.py", "modern") as link:
         answers: dict[int, Any] = {}
@@ -180,7 +188,7 @@ async def test_a_subscription_gets_what_carries_its_id_until_the_server_ends_it(
     assert room.notifications == []
 
 
-@both_loops
+@pytest.mark.both_loops
 @pytest.mark.parametrize("era", ERAS)
 async def test_cancelling_a_request_tells_the_server_which(room: Room, era: Era) -> None:
     """Specification, basic/patterns/cancellation: stdio."""

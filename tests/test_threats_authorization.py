@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hub.policy import Grants, Rule, decide, named
 from tests.house import headers_of, message, modern
 from tests.outside import MODERN, VERSIONS, WIRES, Agent, Outside, outside, tools_of
 
@@ -85,7 +86,8 @@ SPELLINGS = (
     "note:/public/a", "NOTE://public/a", "note://public/../../../etc/passwd", "file:///etc/passwd", "file://note://public/a",
     "note://publicity", "note://user@public/a", "http://127.0.0.1/note://public/", "note://public/private/x",
     "note://public/%70rivate/x", "note://public/privat%65", "hub+w:note://public/../secret/b", "hub+w:note://secret/b",
-    " note://public/a", "",
+    " note://public/a", "", "note://public//private", "note://public///private/x", "note://public/%2fprivate",
+    "note://public/%2570rivate", f"note://public/{'a' * 9000}",
 )  # fmt: skip
 COMPLETIONS = [
     ({"type": "ref/prompt", "name": "w__greet"}, True),
@@ -186,6 +188,21 @@ def test_t24_no_spelling_of_a_uri_reads_watches_or_completes_what_is_not_granted
         assert out.received(*USES, "subscriptions/listen") == []
         listed = agent.ask("resources/list")["result"]["resources"]
         assert [each["uri"] for each in listed] == ["note://public/a"]
+
+
+def test_t24_what_never_says_of_a_uri_counts_for_all_that_its_server_may_read_as_that() -> None:
+    never = Rule("never[0]", ("f__file:///a/.env", "f__https://in.example/*"), 1)
+    grants = Grants("x.yaml", (Rule("may[0]", ("f__*",), 1),), (never,))
+    narrower = Grants("token", (Rule("may[0]", ("*",), 1),), within=grants)
+    for uri in (
+        "file:///a/.env", "file:////a/.env", "file:///a//.env", "file:///a/.env/", "file:///a/.env?", "file:///a/.env#x",
+        "file://localhost/a/.env", "FILE:///a/.env", "file:///a/%2eenv", "file:///a/%252eenv", "file:///a%2f/.env?x=1",
+        "https://IN.example/", "https://in.example//x", "HTTPS://in.example/x?y",
+    ):  # fmt: skip
+        assert not decide(grants, named("resource", "f", uri)).allowed, uri
+        assert not decide(narrower, named("resource", "f", uri)).allowed, uri
+    for uri in ("file:///a/.environment", "file:///A/.env", "file:///a/b?.env", "https://in.example.org/"):
+        assert decide(grants, named("resource", "f", uri)).allowed, uri
 
 
 @pytest.mark.parametrize("wire", WIRES)

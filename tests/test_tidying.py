@@ -113,7 +113,7 @@ async def test_a_call_in_a_session_that_was_closed_meanwhile_is_recorded_all_the
     kept = Sessions(store, clock)
     session = await kept.open(ME, kind="legacy", version="2025-11-25", client={}, capabilities={})
     clock.ahead = 30 * DAY
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         await Tidying(store, kept, clock, Retention(calls=DAY)).sweep()
         await store.write(
             partial(calls.write_rows, rows=[(*intent(1)._replace(session=session.id), *result(1))])

@@ -33,7 +33,7 @@ PATTERNS = st.lists(
     st.sampled_from(["*", "a__*", "b__*", "*__x", "a__x", "a__y", "b__x", "?__y"]), max_size=3
 )
 
-CUTS = st.tuples(PATTERNS, PATTERNS, st.none() | st.integers(1, 100), st.none() | st.integers(1, 5))
+CUTS = st.tuples(PATTERNS, PATTERNS, st.none() | st.integers(1000, 1100), st.none() | st.integers(1, 5))
 
 
 async def test_no_token_is_ever_wider_than_what_it_came_from(store: Store, clock: Clock) -> None:

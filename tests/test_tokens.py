@@ -16,7 +16,7 @@ from hub.identity.tokens import Terms
 from hub.policy import Grants, Rule
 from hub.store.db import Store
 from tests.clocks import Clock
-from tests.token_room import DAY, GRANTS, loaded, may, proved
+from tests.token_room import DAY, GRANTS, loaded, may, mutated, proved
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +57,7 @@ async def test_a_clock_that_was_set_back_wakes_no_token(identities: Identities, 
 
 async def test_whoever_listens_hears_of_an_end_within_100_ms(identities: Identities, clock: Clock) -> None:
     """T18: what is open ends with the token, though nobody asks anything."""
-    _, token = await identities.issue("me", Terms(expires_seconds=0.1))
+    _, token = await identities.issue("me", Terms(expires_seconds=0.5))
     agent, late = proved(identities, token), anyio.Event()
     assert agent is not None
     ended: list[float] = []
@@ -70,11 +70,11 @@ async def test_whoever_listens_hears_of_an_end_within_100_ms(identities: Identit
 
     async def wake() -> None:
         """When a busy machine lets this process go on, which is no matter of the hub's."""
-        await anyio.sleep(0.1)
+        await anyio.sleep(0.5)
         woken.append(clock.now())
 
     identities.on_change(hear)
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(identities.run)
             tasks.start_soon(wake)
@@ -192,12 +192,8 @@ async def test_every_header_proves_the_agent_that_its_token_was_issued_for_or_no
         [*known, *(f"bEaReR {token}" for token in issued), *(f"Bearer {each}" for each in dead)]
     )
 
-    def mutated(parts: tuple[str, int, str]) -> str:
-        header, position, put = parts
-        return header[: position % len(header)] + put + header[position % len(header) + 1 :]
-
     headers = st.one_of(
-        st.none(), near, st.tuples(near, st.integers(0, 60), st.text(max_size=2)).map(mutated), st.text(),
+        st.none(), near, mutated(near), st.text(),
         st.from_regex(r"\A[Bb]earer (hub_)?[A-Za-z0-9_-]{0,60}(\.[A-Za-z0-9_-]{0,20}){0,3}\Z"),
     )  # fmt: skip
 

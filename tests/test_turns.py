@@ -1,4 +1,4 @@
-"""Which of many waits, and for whom: at the hub's door (`Turns`) and at one server (`Room`)."""
+"""Which of many requests waits, and for whom, at the hub's door (`Turns`)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hub.errors import UpstreamDown
 from hub.server.turns import (
     AT_ONCE,
-    BURST_MAX,
+    FEW,
+    FEW_ALONE,
+    HERE_MAX,
     OWN_MAX,
-    STANDING_MAX,
-    TOLD_EACH_STEP,
+    TOLD_EACH,
+    TOLD_LEAST,
     Turns,
 )
 from hub.server.wire_connection import Connection
 from hub.server.wire_request import Head, Request
-from hub.upstreams.room import WAITING_MAX, Room
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +71,7 @@ class Door:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while not holds():
             await anyio.lowlevel.checkpoint()
 
@@ -109,9 +109,49 @@ async def test_one_agent_has_at_most_so_many_under_way_and_the_rest_follow_as_th
     await until(lambda: len(door.begun) == OWN_MAX + 10)
 
 
+@pytest.mark.parametrize(("others", "few"), [(0, FEW_ALONE), (1, FEW)])
+async def test_where_many_end_in_one_turn_fewer_are_under_way_and_by_and_by_all_again(
+    others: int, few: int
+) -> None:
+    door = Door()
+    for _ in range(HERE_MAX):
+        door.come("noisy")
+    for _ in range(others):
+        door.come("quiet")
+    await until(lambda: len(door.under_way) == OWN_MAX + others)
+    door.answer(OWN_MAX - 4)
+    await until(lambda: len(door.begun) > OWN_MAX + others)
+    assert len(door.under_way) <= 4 + few + others
+    await until(lambda: len(door.begun) == HERE_MAX + others)
+
+
+async def test_where_few_end_in_a_turn_as_many_stay_under_way() -> None:
+    door = Door()
+    for _ in range(HERE_MAX):
+        door.come("noisy")
+    await until(lambda: len(door.under_way) == OWN_MAX)
+    for _ in range(20):
+        door.answer(FEW)
+        await until(lambda: len(door.under_way) == OWN_MAX)
+
+
+async def test_where_an_agent_may_have_less_under_way_as_many_more_wait_and_none_is_refused() -> None:
+    door = Door()
+    for _ in range(HERE_MAX):
+        door.come("noisy")
+    await until(lambda: len(door.under_way) == OWN_MAX)
+    assert door.come("noisy").sent.startswith(b"HTTP/1.1 429 ")
+    door.answer(OWN_MAX)
+    await until(lambda: len(door.begun) > OWN_MAX)
+    free = HERE_MAX - len(door.under_way) - len(door.turns)
+    assert len(door.under_way) <= 2 * AT_ONCE
+    assert not any(door.come("noisy").sent for _ in range(free))
+    assert door.come("noisy").sent
+
+
 async def test_what_does_not_fit_is_told_at_once_when_to_come_again_and_an_idle_agent_still_may() -> None:
     door = Door()
-    for _ in range(AT_ONCE + BURST_MAX):
+    for _ in range(HERE_MAX):
         assert door.come("noisy").sent == b""
     refused = door.come("noisy")
     assert refused.sent.startswith(b"HTTP/1.1 429 ") and b"retry-after: 1\r\n" in refused.sent
@@ -120,9 +160,10 @@ async def test_what_does_not_fit_is_told_at_once_when_to_come_again_and_an_idle_
 
 
 async def test_so_many_are_told_at_once_and_further_ones_soon_in_the_order_in_which_they_came() -> None:
-    door, at_once = Door(), TOLD_EACH_STEP
-    for _ in range(AT_ONCE + BURST_MAX):
+    door, at_once = Door(), TOLD_LEAST
+    for _ in range(HERE_MAX):
         door.come("noisy")
+    await until(lambda: len(door.under_way) == OWN_MAX)
     refused = [door.come("noisy") for _ in range(3 * at_once)]
     told = [bool(each.sent) for each in refused]
     assert told == [True] * at_once + [False] * (2 * at_once)
@@ -132,9 +173,21 @@ async def test_so_many_are_told_at_once_and_further_ones_soon_in_the_order_in_wh
     assert {each.sent for each in refused} == {refused[0].sent}
 
 
+async def test_the_more_is_begun_the_more_are_told() -> None:
+    door = Door()
+    for _ in range(HERE_MAX):
+        door.come("noisy")
+    await until(lambda: len(door.under_way) == OWN_MAX)
+    refused = [door.come("noisy") for _ in range(5 * TOLD_LEAST)]
+    door.answer(FEW)
+    await until(lambda: len(door.under_way) == OWN_MAX)
+    await until(lambda: bool(refused[TOLD_LEAST].sent))
+    assert sum(bool(each.sent) for each in refused) == 2 * TOLD_LEAST + TOLD_EACH * FEW
+
+
 async def test_who_is_refused_and_leaves_is_not_waited_for() -> None:
-    door, at_once = Door(), TOLD_EACH_STEP
-    for _ in range(AT_ONCE + BURST_MAX + at_once):
+    door, at_once = Door(), TOLD_LEAST
+    for _ in range(HERE_MAX + at_once):
         door.come("noisy")
     left, stays = door.come("noisy"), door.come("noisy")
     left.lost = True
@@ -143,20 +196,11 @@ async def test_who_is_refused_and_leaves_is_not_waited_for() -> None:
 
 async def test_a_refusal_is_the_same_where_its_connection_ends_but_for_saying_so() -> None:
     door = Door()
-    for _ in range(AT_ONCE + BURST_MAX):
+    for _ in range(HERE_MAX):
         door.come("noisy")
     goes_on, ends = door.come("noisy"), door.come("noisy", lasting=False)
     assert ends.sent.replace(b"connection: close\r\n", b"") == goes_on.sent
     assert b"connection: close\r\n" in ends.sent
-
-
-async def test_a_queue_that_stands_for_long_is_cut_short() -> None:
-    door = Door()
-    for _ in range(AT_ONCE + STANDING_MAX):
-        door.come("noisy")
-    assert door.come("noisy").sent == b""
-    door.turns.tick()
-    assert door.come("noisy").sent.startswith(b"HTTP/1.1 429 ")
 
 
 async def test_nothing_is_begun_while_what_is_done_cannot_be_recorded_fast_enough() -> None:
@@ -181,63 +225,3 @@ async def test_a_hub_that_ends_answers_503_and_still_says_how_it_is() -> None:
     assert error_of(refused)["data"]["reason"] == "ending"
     door.come("me", "/ready")
     assert door.begun == ["me"]
-
-
-async def test_the_places_of_a_server_go_round_the_agents_that_wait_for_them() -> None:
-    room, served = Room("tea", 1), list[str]()
-
-    async def use(agent: str) -> None:
-        waiter = room.enter(agent)
-        if waiter is not None:
-            await room.wait(waiter)
-        served.append(agent)
-        await anyio.lowlevel.checkpoint()
-        room.leave(agent)
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            for agent in ("noisy",) * 6 + ("quiet",):
-                tasks.start_soon(use, agent)
-    assert served.index("quiet") <= 2
-    assert room.enter("quiet") is None
-
-
-async def test_of_many_places_some_are_kept_from_an_agent_that_has_all_others() -> None:
-    room = Room("tea", 64)
-    begun = [room.enter("noisy") for _ in range(64)]
-    assert begun.count(None) == 60
-    assert [room.enter("quiet") for _ in range(4)] == [None] * 4
-    more = room.enter("quiet")
-    room.leave("noisy")
-    # Whoever waited first is the first to go on, and each place is given once.
-    assert [each.turn.is_set() for each in begun if each is not None] == [True, False, False, False]
-    assert more is not None and not more.turn.is_set()
-    room.leave("quiet")
-    assert more.turn.is_set()
-    for _ in range(60):
-        room.leave("noisy")
-    assert all(each is None or each.turn.is_set() for each in begun)
-
-
-async def test_more_waiting_calls_than_a_server_may_have_are_refused_but_of_an_agent_with_none() -> None:
-    room = Room("tea", 1)
-    for _ in range(1 + WAITING_MAX):
-        room.enter("noisy")
-    with pytest.raises(UpstreamDown, match="Try again in a second") as refusal:
-        room.enter("noisy")
-    assert refusal.value.retry_seconds == 1
-    assert room.enter("quiet") is not None
-
-
-async def test_a_call_that_is_given_up_while_it_waits_leaves_its_place_to_the_next() -> None:
-    room = Room("tea", 1)
-    assert room.enter("one") is None
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            waiter = room.enter("two")
-            assert waiter is not None
-            tasks.start_soon(room.wait, waiter)
-            await anyio.lowlevel.checkpoint()
-            tasks.cancel_scope.cancel()
-        room.leave("one")
-        assert room.enter("three") is None

@@ -10,12 +10,7 @@ from hub.server.wire_memory import Memory
 from hub.server.wire_request import Head
 from tests.wire_room import chunked, get, post, serving
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["uvloop", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+pytestmark = [pytest.mark.anyio, pytest.mark.both_loops]
 
 
 async def test_a_connection_serves_again_whatever_the_lengths_and_the_pieces() -> None:

@@ -9,12 +9,7 @@ import pytest
 
 from tests.wire_room import SECONDS, Room, get, post, serving
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["uvloop", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+pytestmark = [pytest.mark.anyio, pytest.mark.both_loops]
 
 
 async def test_slow_heads_and_idle_connections_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,7 @@ from hub.server.wire import Wire
 from hub.server.wire_request import Request
 from tests.wire_room import BYTES_MAX, HOST, chunked, get, post, serving
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["uvloop", "asyncio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+pytestmark = [pytest.mark.anyio, pytest.mark.both_loops]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import strategies as st
+
 from hub.errors import Unauthorized
 from hub.identity.identity import Identities
 from hub.model import Agent
@@ -33,3 +35,13 @@ def proved(identities: Identities, token: str) -> Agent | None:
 def may(agent: Agent | None, name: str) -> bool:
     assert agent is not None
     return decide(agent.grants, named("tool", *name.split("__"))).allowed
+
+
+def mutated(headers: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """One of them, with one character taken out, replaced by another, or by two."""
+
+    def put(parts: tuple[str, int, str]) -> str:
+        header, position, text = parts
+        return header[: position % len(header)] + text + header[position % len(header) + 1 :]
+
+    return st.tuples(headers, st.integers(0, 200), st.text(max_size=2)).map(put)

@@ -14,7 +14,7 @@ from anyio.abc import SocketStream
 from hub.server.wire import Wire
 from hub.server.wire_request import BrokenBody, Gone, Head, Request, TooLarge
 
-SECONDS = 10
+SECONDS = 30
 BYTES_MAX = 100_000
 HOST = b"Host: localhost\r\n"
 

@@ -12,17 +12,16 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import anyio
 from pydantic import ConfigDict, validate_call
 
 from connectors.base import MODERN_VERSIONS
-from hub import __version__, allowances
+from hub import __version__, allowances, records
 from hub.admin.access import AccessAdmin
 from hub.admin.approvals import ApprovalAdmin
 from hub.admin.lookback import LookbackAdmin
 from hub.admin.pins import PinAdmin
 from hub.admin.tokens import TokensAdmin
-from hub.commands import edits, patience, records
+from hub.commands import edits, patience
 from hub.commands.arguments import read_arguments
 from hub.commands.client_config import client_config
 from hub.commands.logs import last_lines
@@ -32,6 +31,7 @@ from hub.errors import NotFound, UpstreamError
 from hub.failure import Failure
 from hub.model import Agent, Json, Kind, Result
 from hub.sessions import Session
+from hub.threads import in_thread
 from hub.upstreams.pins import concerning
 
 if TYPE_CHECKING:
@@ -116,13 +116,20 @@ class Admin(AccessAdmin, ApprovalAdmin, LookbackAdmin, PinAdmin, TokensAdmin):
     async def server_logs(self, name: str, lines: int = 100) -> list[str]:
         """The last lines that its process wrote for people."""
         self._picture().server_manifest(name)
-        return await anyio.to_thread.run_sync(last_lines, self._app.home.logs / f"{name}.log", lines)
+        return await in_thread(last_lines, self._app.home.logs / f"{name}.log", lines)
 
     async def server_add(self, name: str, connect: Json, title: str | None = None) -> Json:
         """Write a server's manifest, and take it up."""
-        added = await anyio.to_thread.run_sync(edits.add_server, self._app.home, name, connect, title)
+        added = await in_thread(edits.add_server, self._app.home, name, connect, title)
         await self._app.reload()
         return added
+
+    async def server_remove(self, name: str) -> Json:
+        """Remove a server's manifest, and end it."""
+        self._picture().server_manifest(name)
+        removed = await in_thread(edits.remove_server, self._app.home, name)
+        await self._app.reload()
+        return removed
 
     # Entries
 
@@ -209,7 +216,7 @@ class Admin(AccessAdmin, ApprovalAdmin, LookbackAdmin, PinAdmin, TokensAdmin):
 
     async def agent_add(self, name: str, may: list[str], never: list[str], title: str | None = None) -> Json:
         """Write an agent's manifest, take it up, and issue a token."""
-        added = await anyio.to_thread.run_sync(edits.add_agent, self._app.home, name, may, never, title)
+        added = await in_thread(edits.add_agent, self._app.home, name, may, never, title)
         await self._app.reload()
         _, token = await self._app.identities.issue(name)
         return {**added, "token": token}
@@ -217,7 +224,7 @@ class Admin(AccessAdmin, ApprovalAdmin, LookbackAdmin, PinAdmin, TokensAdmin):
     async def agent_remove(self, name: str) -> Json:
         """Remove an agent's manifest, revoke its tokens, close its sessions."""
         self._picture().agent_manifest(name)
-        removed = await anyio.to_thread.run_sync(edits.remove_agent, self._app.home, name)
+        removed = await in_thread(edits.remove_agent, self._app.home, name)
         await self._app.identities.remove(name)
         await self._app.fleet.logins.reload()
         await self._app.sessions.close_all(name)

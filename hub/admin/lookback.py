@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hub import labels
-from hub.commands import records, session_files, trace
+from hub import labels, records
+from hub.commands import result_files, session_files, trace
 from hub.events import Events
 from hub.model import Json
-from hub.results import files as result_files
 from hub.store import reading
 
 if TYPE_CHECKING:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from hub.model import Json
 from hub.store import pins
+from hub.threads import in_thread
 from hub.upstreams import pin_changes
 from hub.upstreams.pin_changes import Change
 from hub.upstreams.pins import concerning, definitions_of
@@ -29,7 +28,7 @@ class PinAdmin:
     async def tool_changed(self, name: str) -> Json:
         """What differs, of one tool or of all of a server. Raises `Failure`."""
         some = pin_changes.chosen(await self._changes(), name)
-        return await anyio.to_thread.run_sync(pin_changes.shown, some, name)
+        return await in_thread(pin_changes.shown, some, name)
 
     async def tool_approve(self, name: str, id: str, peer: str) -> Json:
         """Serve them as they are defined now.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
-from hub.commands import edits, records
+from hub import records
+from hub.commands import edits
 from hub.model import Json
 from hub.store import reading
+from hub.threads import in_thread
 
 if TYPE_CHECKING:
     from hub.app import App
@@ -47,7 +47,7 @@ class TokensAdmin:
             parent: The id of the token that it is a child of.
         """
         self._picture().agent_manifest(agent)
-        terms = await anyio.to_thread.run_sync(edits.terms, may, never, expires, calls, parent)
+        terms = await in_thread(edits.terms, may, never, expires, calls, parent)
         id, token = await self._app.identities.issue(agent, terms)
         return {"agent": agent, "id": id, "token": token}
 
@@ -55,7 +55,7 @@ class TokensAdmin:
         """A new token; all others of that agent are dead."""
         self._picture().agent_manifest(agent)
         token = await self._app.identities.rotate(agent)
-        await anyio.to_thread.run_sync(edits.keep_token, self._app.home, agent, token)
+        await in_thread(edits.keep_token, self._app.home, agent, token)
         return {"agent": agent, "token": token}
 
     async def token_revoke(self, agent: str, id: str) -> Json:

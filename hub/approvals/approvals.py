@@ -11,7 +11,6 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ import anyio
 from connectors.jsonrpc import Budget, encode, parse
 from hub.approvals.rows import decided_row
 from hub.audit.redact import Redactor
+from hub.canonical import canonical
 from hub.env import Env
 from hub.errors import Unapproved
 from hub.model import Call, Json, Result
@@ -29,6 +29,7 @@ from hub.seal import Seal
 from hub.store import approvals
 from hub.store.approvals import ApprovalRow
 from hub.store.db import Store
+from hub.units import utc
 
 __all__ = [
     "APPROVAL_KEY",
@@ -36,7 +37,6 @@ __all__ = [
     "Approvals",
     "as_result",
     "bound_params",
-    "canonical",
     "decided_row",
     "moment",
     "refusal",
@@ -267,25 +267,6 @@ def bound_params(params: Json) -> Json:
     return bound
 
 
-def canonical(value: Any) -> bytes:
-    """JSON text that is the same for the same value, however its keys were ordered.
-
-    RFC 8785, but that numbers keep the digits that they came with: what is approved is what is sent,
-    and there 1.0 and 1, or two integers beyond 2^53, are not the same.
-    """
-    return encode(_sorted(value))
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        # By UTF-16 code units, as RFC 8785 has it.
-        keys = sorted(value, key=lambda key: str(key).encode("utf-16-be", "surrogatepass"))
-        return {key: _sorted(value[key]) for key in keys}
-    if isinstance(value, list | tuple):
-        return [_sorted(item) for item in value]
-    return value
-
-
 def _digest(value: Any) -> bytes:
     return hashlib.sha256(canonical(value)).digest()
 
@@ -305,7 +286,7 @@ def _ms(seconds: float) -> int:
 
 def refusal(row: ApprovalRow) -> Unapproved:
     """Why a call is not made, in words for its model."""
-    said = f" They said: {row.reason}" if row.reason else " They gave no reason."
+    said = f' They said: "{row.reason}".' if row.reason else " They gave no reason."
     nothing = "Nothing was done."
     anew = f"{nothing} Call again to ask anew."
     sentence = {
@@ -330,4 +311,4 @@ def as_result(refused: Unapproved) -> Result:
 
 
 def moment(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(milliseconds / 1000)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from hub.commands.records import moment
 from hub.failure import Failure
 from hub.model import Json
+from hub.records import moment
 from hub.store import approvals
 from hub.store.approvals import ApprovalRow
 

@@ -41,7 +41,7 @@ class Ed25519Signer:
 
 
 def signer_at(path: Path, env: Env) -> Ed25519Signer:
-    """The key in a file for its owner only; made where there is none. Raises `OSError`."""
+    """The key in a file for its owner only; made where there is none. Raises `HomeError`."""
     return Ed25519Signer(load_key(path, env))
 
 

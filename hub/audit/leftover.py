@@ -58,13 +58,13 @@ def take_up(home: Home) -> None:
     if not _is_left(home):
         return
     from hub import lock
-    from hub.store import left
+    from hub.store import recovery
 
     if lock.is_held(home):
         return
     try:
         with lock.held(home):
-            left.take_up(home.database)
+            recovery.take_up(home.database)
     except HomeError:
         return
     except (StoreError, OSError) as error:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hub import units
 from hub.audit import leftover
 from hub.audit.chain import Broken, Report, verify
 from hub.audit.keys import is_signed_by, signer_at
 from hub.audit.sources import DatabaseSource, FileSource, export, new_file
 from hub.env import SystemEnv
-from hub.errors import InvalidParams
+from hub.errors import HomeError, InvalidParams
 from hub.failure import Failure
 from hub.home import Home
 from hub.model import Json
+from hub.records import earliest
 
 __all__ = ["as_json", "exported", "public_key", "verified"]
 
@@ -55,12 +55,7 @@ def verified(home: Home, file: Path | None, first: int | None, key: str | None, 
 
 def exported(home: Home, out: Path, since: str | None) -> int:
     """Write the chain to a file; how many entries. Raises `InvalidParams`, `StoreError`, `Failure`."""
-    oldest = None
-    if since is not None:
-        try:
-            oldest = int((SystemEnv().now() - units.lifetime_seconds(since)) * 1000)
-        except ValueError as error:
-            raise InvalidParams(f"--since {since}: {error}") from None
+    oldest = earliest(since, SystemEnv().now())
     with leftover.one_moment(home) as connection:
         try:
             with new_file(out) as file:
@@ -75,8 +70,8 @@ def public_key(home: Home) -> str:
         raise Failure("not_found", f"{home.audit_key} is not there yet.", "`hub serve` makes it.")
     try:
         return signer_at(home.audit_key, SystemEnv()).key
-    except OSError as error:
-        raise Failure("home", f"{home.audit_key} cannot be read: {error.strerror}.") from None
+    except HomeError as error:
+        raise Failure("home", str(error)) from None
 
 
 def as_json(report: Report) -> Json:

@@ -66,7 +66,8 @@ class DatabaseSource:
             return Broken("row", seq, f"Call {call} is in the record, and no entry tells of it.", call)
         older, said = audit.unsealed(self._connection), audit.begun_with(self._connection)
         if self._whole and said is not None and older > said:
-            return Broken("row", 1, f"{older} calls claim to be older than the chain; it began with {said}.")
+            calls = "1 call claims" if older == 1 else f"{older} calls claim"
+            return Broken("row", 1, f"{calls} to be older than the chain; it began with {said}.")
         return None
 
 

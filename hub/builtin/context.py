@@ -12,9 +12,10 @@ from hub.brief import Section, brief
 from hub.builtin.definitions import CONTEXT, CONTEXT_PROMPT
 from hub.builtin.memory import start_of
 from hub.builtin.own import OwnPrompt, OwnTool, Wrong, said
-from hub.commands.records import moment
+from hub.counted import counted
 from hub.env import Env
 from hub.model import Call, Json, Result
+from hub.records import moment
 from hub.store import brief as reading
 from hub.store import memory
 from hub.store.brief import Gathered, LastCall
@@ -95,7 +96,7 @@ def sections(found: Gathered, kept: list[MemoryRow]) -> list[Section]:
     pinned = [
         f"- {pin.id}: there is nothing of this id"
         if pin.name is None
-        else f"- {pin.id}: {pin.name}, {pin.bytes} bytes: {_line(pin.start, 4 * _LINE_LENGTH)}"
+        else f"- {pin.id}: {pin.name}, {counted(pin.bytes, 'byte')}: {_line(pin.start, 4 * _LINE_LENGTH)}"
         for pin in found.pinned
     ]
     memories = [

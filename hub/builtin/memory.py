@@ -12,10 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.jsonrpc import Budget, encode, parse
-from hub import units
+from hub import records, units
 from hub.builtin.definitions import MEMORY
-from hub.builtin.own import OwnTool, Wrong, said
-from hub.commands import records
+from hub.builtin.own import OwnTool, Wrong, is_a_persons_word, said
 from hub.env import Env
 from hub.model import Call, Json, Result
 from hub.store import memory, shares
@@ -25,7 +24,7 @@ from hub.store.shares import Lease
 if TYPE_CHECKING:
     from hub.store.db import Store
 
-__all__ = ["MemoryTool", "may_share", "start_of", "value_of"]
+__all__ = ["MemoryTool", "start_of", "value_of"]
 
 KEY_BYTES_MAX: Final = 256
 VALUE_BYTES_MAX: Final = 64 * 1024
@@ -187,11 +186,6 @@ def _hindered(key: str, held: Lease, now: int, arguments: Json) -> str:
     )
 
 
-def may_share(call: Call) -> bool:
-    """Whether a rule that holds for this very call says something of `scope`."""
-    return any(rule.with_ is not None and "scope" in rule.with_ for rule in call.rules)
-
-
 def _owner(call: Call, arguments: Json) -> Owner:
     """Raises `Wrong`."""
     scope: Scope = arguments.get("scope", "session")
@@ -199,7 +193,7 @@ def _owner(call: Call, arguments: Json) -> Owner:
         return scope, call.session
     if scope == "agent":
         return scope, call.agent.name
-    if not may_share(call):
+    if not is_a_persons_word(call, "scope"):
         raise Wrong(
             "The scope 'shared' is not granted to this agent: a person has to allow it in the agent's "
             "manifest, with a rule about the argument 'scope' of hub__memory. Use 'session' or 'agent'."

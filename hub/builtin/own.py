@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
 
 from hub.builtin import definitions
 from hub.builtin.definitions import SERVER, Definition
@@ -16,7 +18,9 @@ from hub.errors import NotFound
 from hub.model import Call, Json, Result
 from hub.templates import stems_from
 
-__all__ = ["SERVER", "Own", "OwnPrompt", "OwnTemplate", "OwnTool", "Wrong", "said"]
+__all__ = ["SERVER", "Own", "OwnPrompt", "OwnTemplate", "OwnTool", "Wrong", "is_a_persons_word", "said"]
+
+_WHOLE_MAX: Final = 2**53
 
 
 class Wrong(Exception):
@@ -90,7 +94,8 @@ class Own:
         arguments = call.params.get("arguments") or {}
         try:
             if call.method == "tools/call" and own in self._tools:
-                return await self._tools[own].run(call, arguments)
+                tool = self._tools[own]
+                return await tool.run(call, _with_plain_numbers(tool.definition, arguments))
             if call.method == "prompts/get" and own in self._prompts:
                 return await self._prompts[own].run(call, arguments)
             if call.method == "resources/read":
@@ -102,6 +107,30 @@ class Own:
                 raise NotFound(str(wrong)) from None
             return {"content": [{"type": "text", "text": str(wrong)}], "isError": True}
         raise NotFound(f"Unknown {call.kind}: {call.name}")
+
+
+def _with_plain_numbers(definition: Json, arguments: Json) -> Json:
+    """`10.0` and `1e1` are whole numbers too: from here on Python's own. Raises `Wrong`: one is too large."""
+    for name, known in definition["inputSchema"]["properties"].items():
+        if name not in arguments or known.get("type") != "integer":
+            continue
+        value = arguments[name]
+        number = value if type(value) is int else int(Decimal(str(value)))
+        if abs(number) > _WHOLE_MAX:
+            raise Wrong(f"{name} must be at most {_WHOLE_MAX}.")
+        if number is not value:
+            arguments = {**arguments, name: number}
+    return arguments
+
+
+def is_a_persons_word(call: Call, argument: str) -> bool:
+    """Whether a rule that lets this very call through says something of that argument, and stands in the
+    agent's manifest. An agent writes the rules of its child tokens itself: those only narrow."""
+    grants = call.agent.grants
+    while grants.within is not None:
+        grants = grants.within
+    spoken = [rule for rule in call.rules if rule.with_ is not None and argument in rule.with_]
+    return any(rule is each for rule in spoken for each in grants.may)
 
 
 def said(text: str, structured: Json | None = None) -> Result:

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.base import LEGACY_VERSIONS, MODERN_VERSIONS
+from hub import records
 from hub.builtin.definitions import SESSION
 from hub.builtin.own import OwnTool, Wrong, said
-from hub.commands import records
 from hub.env import Env
 from hub.errors import InvalidParams
 from hub.model import Call, Json, Result

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hub.builtin.own import Wrong, said
+from hub.builtin.own import Wrong, is_a_persons_word, said
 from hub.env import Env
 from hub.model import Call, Json, Result
 from hub.sessions import Session, reach_of
@@ -33,7 +33,7 @@ class Sharing:
         reader = arguments.get("with")
         if not reader:
             raise Wrong("share needs `with`: the agent that is to see it.")
-        if not any(rule.with_ is not None and "with" in rule.with_ for rule in call.rules):
+        if not is_a_persons_word(call, "with"):
             raise Wrong(
                 "Sharing is not granted to this agent: a person has to allow it in the agent's manifest, "
                 "with a rule about the argument 'with' of hub__session."

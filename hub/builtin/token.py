@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import anyio.to_thread
-
 from hub import units
 from hub.builtin.definitions import TOKEN
 from hub.builtin.own import OwnTool, Wrong, said
-from hub.commands.records import moment
+from hub.counted import counted
 from hub.errors import InvalidParams, NotFound, Refused
 from hub.identity import scopes
 from hub.identity.identity import Identities
 from hub.model import Call, Json, Result
+from hub.records import moment
+from hub.threads import in_thread
 
 __all__ = ["TokenTool"]
 
@@ -51,13 +51,13 @@ class TokenTool:
             raise Wrong(f"expires: {error}") from None
         try:
             # A rule is read as one of a manifest is, which takes milliseconds.
-            scope = await anyio.to_thread.run_sync(scopes.written, may, never)
+            scope = await in_thread(scopes.written, may, never)
             id, token = await self._identities.mint(call.agent, scope, seconds, calls)
         except (InvalidParams, NotFound, Refused) as error:
             raise Wrong(str(error)) from None
         ends = moment(int(self._identities.ends(id) * 1000))
         told: dict[str, Any] = {"id": id, "token": token, "expires": ends, "calls": calls}
-        count = "" if calls is None else f", for at most {calls} calls"
+        count = "" if calls is None else f", for at most {counted(calls, 'call')}"
         return said(
             f"{token}\nIts id is {id}. It is shown once. It ends at {ends}{count}, and with the token that "
             "you came with.",

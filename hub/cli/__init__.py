@@ -18,11 +18,11 @@ from hub.cli import (
     audit,
     calls,
     entries,
-    kept,
     login,
     lookback,
     manifests,
     policy,
+    results,
     secrets,
     serve,
     servers,
@@ -61,7 +61,7 @@ def application() -> typer.Typer:
         ("agents", agents.app),
         ("sessions", sessions.app),
         ("calls", calls.app),
-        ("results", kept.app),
+        ("results", results.app),
         ("approvals", approvals.app),
         ("audit", audit.app),
         ("policy", policy.app),
@@ -71,6 +71,7 @@ def application() -> typer.Typer:
         if name not in ("audit", "calls", "policy"):  # `hub call` is `hub tools call`
             app.add_typer(group, name=name.removesuffix("s"), hidden=True)
     system.add_to(app)
+    app.command("help", hidden=True)(_help)
     app.command("ls", hidden=True)(servers.list_servers)
     app.command("call", hidden=True)(tools.call)
     app.command("logs", hidden=True)(servers.logs)
@@ -80,7 +81,7 @@ def application() -> typer.Typer:
 def _root(
     context: typer.Context,
     home: HomeOption = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         system.version()
@@ -91,6 +92,11 @@ def _root(
     if home is not None:
         # `hub --home DIR tools list` is `HUB_HOME=DIR hub tools list`; an option behind the verb still wins.
         os.environ["HUB_HOME"] = home
+
+
+def _help(words: Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...")] = None) -> int:
+    """As `hub COMMAND --help`."""
+    return run([*(words or []), "--help"])
 
 
 def main() -> NoReturn:
@@ -154,6 +160,8 @@ def _usage(error: typer.TyperException) -> Failure | None:
         sys.stderr.write(error.format_message() + "\n")
         return None
     hint = f"`{context.command_path} --help` shows how." if context is not None else ""
+    if context is not None and context.command_path == "hub add" and type(error).__name__ == "NoSuchOption":
+        hint = "What a command takes stands behind --: `hub add NAME -- npx -y SERVER`."
     return Failure("usage", error.format_message(), hint)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hub.cli import complete
 from hub.cli.ask import ask
 from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
-from hub.cli.output import note, print_fields, print_json, print_names, print_table, print_text
+from hub.cli.output import note, print_done, print_fields, print_json, print_list, print_table, print_text
 from hub.home import Home
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Who may use what.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The agent's name.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The agent's name.", autocompletion=complete.agents)
+]
 
 
 @app.command()
@@ -32,12 +36,17 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Write an agent's manifest, and print a token for it: this once, and never again."""
+    from hub.review.lint import lint
+
     added = ask(home_at(home), "agent_add", name=name, may=may or [], never=never or [], title=title)
     note(f"Wrote {added['file']}.")
     if not may:
         note(
             "It may use nothing yet: nothing is allowed that no rule allows. Add patterns under `may:` there."
         )
+    for finding in lint(home_at(home), [Path(added["file"])])["findings"]:
+        if finding["severity"] != "note":
+            note(finding["text"])
     _print_token(added, as_json)
 
 
@@ -45,16 +54,8 @@ def add(
 def list_agents(home: HomeOption = None, as_json: JsonOption = False, names: QuietOption = False) -> None:
     """List the agents."""
     agents = ask(home_at(home), "agents")
-    if as_json:
-        print_json(agents)
-    elif names:
-        print_names([agent["name"] for agent in agents])
-    else:
-        print_table(
-            agents,
-            ["name", "may", "never", "tools"],
-            "There are no agents. `hub agents add NAME --may GLOB` makes one.",
-        )
+    empty = "There are no agents. `hub agents add NAME --may GLOB` makes one."
+    print_list(agents, ["name", "may", "never", "tools"], empty, as_json=as_json, names=names)
 
 
 @app.command()
@@ -70,18 +71,26 @@ def show(
     """Show one agent, or a ready client configuration for it."""
     if config:
         made = ask(home_at(home), "agent_config", name=name)["stdio" if stdio else "http"]
-        print_json(made["config"])
+        print_json(made["config"], indented=not as_json)  # into a file, too
         for text in made["notes"]:
             note(text)
         return
     agent = ask(home_at(home), "agent", name=name)
-    (print_json if as_json else print_fields)(agent)
+    if as_json:
+        print_json(agent)
+    else:
+        print_fields({**agent, "tokens": [_token_text(token) for token in agent["tokens"]]})
 
 
 @app.command()
 def can(
-    agent: Annotated[str, typer.Argument(metavar="AGENT")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A tool, prompt or resource: server__tool.")],
+    agent: Annotated[str, typer.Argument(metavar="AGENT", autocompletion=complete.agents)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A tool, prompt or resource: server__tool.", autocompletion=complete.tools
+        ),
+    ],
     pairs: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The arguments of a very call.")
     ] = None,
@@ -167,10 +176,7 @@ def token(
         _print_tokens(home_at(home), name, as_json)
     elif revoke is not None:
         revoked = ask(home_at(home), "token_revoke", agent=name, id=revoke)
-        if as_json:
-            print_json(revoked)
-        else:
-            note(f"Revoked {revoke}.")
+        print_done(revoked, f"Revoked {revoke}.", as_json)
     else:
         operation = "token_rotate" if rotate else "token_issue"
         _print_token(ask(home_at(home), operation, agent=name, **terms), as_json)
@@ -186,10 +192,7 @@ def list_tokens(name: Name, home: HomeOption = None, as_json: JsonOption = False
 def remove(name: Name, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Remove an agent's manifest, and revoke its tokens."""
     removed = ask(home_at(home), "agent_remove", name=name)
-    if as_json:
-        print_json(removed)
-    else:
-        note(f"Removed {removed['file']}; its tokens are revoked.")
+    print_done(removed, f"Removed {removed['file']}; its tokens are revoked.", as_json)
 
 
 def _labels_of(home: Home, agent: str, session: str | None) -> dict[str, str]:
@@ -222,6 +225,13 @@ def _print_tokens(home: Home, name: str, as_json: bool) -> None:
         token["created"], token["used"] = _to_seconds(token["created"]), _to_seconds(token["used"])
     columns = ["id", "created", "used", "expires", "may", "calls", "parent"]
     print_table(tokens, columns, f"Agent {name!r} has no token.")
+
+
+def _token_text(token: dict[str, Any]) -> str:
+    """`hub agents tokens` has more."""
+    if token["revoked"]:
+        return f"{token['id']}, revoked"
+    return f"{token['id']}, until {token['expires']}" if token["expires"] else str(token["id"])
 
 
 def _rule_text(rule: str | dict[str, Any]) -> str:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from hub.cli.ask import ask
-from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
-from hub.cli.output import note, print_fields, print_json, print_names, print_table
+from hub.cli.options import HomeOption, JsonOption, LimitOption, OfAgentOption, QuietOption, home_at
+from hub.cli.output import print_done, print_fields, print_json, print_list
 
 __all__ = ["app"]
 
@@ -29,18 +29,13 @@ def list_approvals(
     everything: Annotated[
         bool, typer.Option("--all", help="Also those that were decided or have ended.")
     ] = False,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent only.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")] = 50,
+    agent: OfAgentOption = None,
+    limit: LimitOption = 50,
 ) -> None:
     """List calls that wait for you, the newest first."""
     found = ask(home_at(home), "approvals", everything=everything, agent=agent, limit=limit)
-    if as_json:
-        print_json(found)
-    elif ids:
-        print_names([each["id"] for each in found])
-    else:
-        columns = ["id", "agent", "tool", "age", "until"]
-        print_table(found, [*columns, "state", "by"] if everything else columns, "No call waits for you.")
+    columns = ["id", "agent", "tool", "age", "until", *(("state", "by") if everything else ())]
+    print_list(found, columns, "No call waits for you.", as_json=as_json, names=ids)
 
 
 @app.command()
@@ -56,10 +51,8 @@ def approve(
 ) -> None:
     """Let this call be made, once, by its agent and with just these arguments."""
     decided = ask(home_at(home), "approval_approve", id=id, reason=reason)
-    if as_json:
-        print_json(decided)
-    else:
-        note(f"{decided['tool']} may be called once by {decided['agent']}, until {decided['until']}.")
+    sentence = f"{decided['tool']} may be called once by {decided['agent']}, until {decided['until']}."
+    print_done(decided, sentence, as_json)
 
 
 @app.command()
@@ -68,7 +61,5 @@ def deny(
 ) -> None:
     """Refuse this call. Its agent is told, with your reason."""
     decided = ask(home_at(home), "approval_deny", id=id, reason=reason)
-    if as_json:
-        print_json(decided)
-    else:
-        note(f"{decided['tool']} is not called. {decided['agent']} is told so until {decided['until']}.")
+    sentence = f"{decided['tool']} is not called. {decided['agent']} is told so until {decided['until']}."
+    print_done(decided, sentence, as_json)

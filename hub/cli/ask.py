@@ -7,7 +7,8 @@ from typing import Any
 
 from hub.cli.output import note, progress
 from hub.errors import HomeError, NotCurrent
-from hub.home import Home
+from hub.failure import Failure
+from hub.home import OTHERS, Home
 
 __all__ = ["ask", "session_id"]
 
@@ -26,6 +27,8 @@ def ask(home: Home, operation: str, *, quiet: bool = True, **arguments: Any) -> 
     from hub.commands import client
 
     running = client.find(home)
+    if running is None:
+        home.must_be_there()
     with progress() as tell:
         if running is not None:
             return running.ask(operation, arguments, tell)
@@ -39,8 +42,17 @@ def ask(home: Home, operation: str, *, quiet: bool = True, **arguments: Any) -> 
             if running is None:
                 raise
             return running.ask(operation, arguments, tell)
+        except Failure as failure:
+            if failure.code == "not_found" and not home.is_furnished:
+                raise Failure(
+                    failure.code, failure.message, f"{home.path} is no hub's folder. {OTHERS}"
+                ) from None
+            raise
     if not quiet and operation in alone.REMEMBERED:
-        note(f"No hub runs for {home.path}: this is what was last known.")
+        if home.is_furnished:
+            note(f"No hub runs for {home.path}: this is what was last known.")
+        else:
+            note(f"{home.path} is no hub's folder. {OTHERS}")
     return answer
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hub.cli.options import HomeOption, JsonOption, home_at
-from hub.cli.output import note, print_fields, print_json, print_text
+from hub.cli.options import HomeOption, JsonOption, OutOption, home_at
+from hub.cli.output import note, print_done, print_fields, print_json, print_text
+from hub.counted import counted
 from hub.failure import Failure
 
 __all__ = ["app"]
@@ -55,9 +56,7 @@ def verify(
 
 @app.command()
 def export(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; replaced if it is there.")
-    ],
+    out: OutOption,
     home: HomeOption = None,
     as_json: JsonOption = False,
     since: Annotated[str | None, typer.Option("--since", metavar="7d", help="Not older than this.")] = None,
@@ -66,10 +65,8 @@ def export(
     from hub.audit.report import exported
 
     count = exported(home_at(home), out, since)
-    if as_json:
-        print_json({"file": str(out), "entries": count})
-    else:
-        note(f"{count} entries are in {out}. `hub audit verify {out}` verifies it.")
+    sentence = f"{out} has {counted(count, 'entry', 'entries')}. `hub audit verify {out}` verifies it."
+    print_done({"file": str(out), "entries": count}, sentence, as_json)
 
 
 @app.command("key")

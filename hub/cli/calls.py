@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hub.cli.ask import ask, session_id
-from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
+from hub.cli.options import (
+    HomeOption,
+    JsonOption,
+    LimitOption,
+    OfAgentOption,
+    OfSessionOption,
+    QuietOption,
+    home_at,
+)
 from hub.cli.output import print_fields, print_json, print_names, print_table
 
 __all__ = ["app"]
@@ -21,16 +29,14 @@ def list_calls(
     home: HomeOption = None,
     as_json: JsonOption = False,
     ids: QuietOption = False,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent only.")] = None,
+    agent: OfAgentOption = None,
     server: Annotated[
         str | None, typer.Option("--server", metavar="NAME", help="To this server only.")
     ] = None,
-    session: Annotated[
-        str | None, typer.Option("--session", metavar="ID", help="Of this session only: its id or name.")
-    ] = None,
+    session: OfSessionOption = None,
     errors: Annotated[bool, typer.Option("--errors", help="Only those that did not go well.")] = False,
     since: Annotated[str | None, typer.Option("--since", metavar="1h", help="Not older than this.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")] = 50,
+    limit: LimitOption = 50,
 ) -> None:
     """List calls, the newest first."""
     at = home_at(home)
@@ -50,7 +56,10 @@ def list_calls(
         print_names([call["id"] for call in calls])
     else:
         print_table(
-            calls, ["id", "started", "agent", "tool", "state", "duration_ms"], "There are no such calls."
+            [{**call, "why": _why(call)} for call in calls],
+            ["id", "started", "agent", "tool", "state", "why", "duration_ms"],
+            "There are no such calls.",
+            spare=["duration_ms", "why", "started"],
         )
 
 
@@ -69,10 +78,8 @@ def show(
 def tail(
     home: HomeOption = None,
     as_json: JsonOption = False,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent only.")] = None,
-    session: Annotated[
-        str | None, typer.Option("--session", metavar="ID", help="Of this session only: its id or name.")
-    ] = None,
+    agent: OfAgentOption = None,
+    session: OfSessionOption = None,
     errors: Annotated[bool, typer.Option("--errors", help="Only those that did not go well.")] = False,
     after: Annotated[
         int | None, typer.Option("--after", metavar="ID", min=0, help="From behind this event on.")
@@ -92,3 +99,11 @@ def tail(
         else:
             print_names([event["line"]])
         sys.stdout.flush()  # into a pipe as well, as it happens
+
+
+def _why(call: dict[str, Any]) -> str | None:
+    """Why it did not go well, in a word. Agents are told no difference between the first two; people are."""
+    if call["reason"] == "not_found":
+        return "not_allowed" if call["server"] else "no_such_name"
+    why: str | None = call["reason"] or call["kind"]
+    return why

@@ -7,16 +7,14 @@ from typing import Annotated
 import typer
 
 from hub.cli.ask import ask
-from hub.cli.options import AgentOption, HomeOption, JsonOption, QuietOption, home_at
-from hub.cli.output import note, print_json, print_names, print_table
-from hub.cli.results import print_prompt, print_resource
+from hub.cli.options import AgentOption, HomeOption, JsonOption, OfServerOption, QuietOption, home_at
+from hub.cli.output import note, print_json, print_list
+from hub.cli.shown import print_prompt, print_resource
 
 __all__ = ["prompts", "resources"]
 
 resources = typer.Typer(no_args_is_help=True, help="What an agent may read.")
 prompts = typer.Typer(no_args_is_help=True, help="Prompts that an agent may get.")
-
-ServerOption = Annotated[str | None, typer.Option("--server", metavar="NAME", help="Of this server only.")]
 
 
 @resources.command("list")
@@ -25,20 +23,12 @@ def list_resources(
     as_json: JsonOption = False,
     names: QuietOption = False,
     agent: AgentOption = "me",
-    server: ServerOption = None,
+    server: OfServerOption = None,
 ) -> None:
     """List the resources and resource templates that an agent may read."""
     found = ask(home_at(home), "resources", quiet=as_json or names, agent=agent, server=server)
-    if as_json:
-        print_json(found)
-    elif names:
-        print_names([each["uri"] for each in found])
-    else:
-        print_table(
-            found,
-            ["uri", "server", "name", "description"],
-            f"Agent {agent!r} may read no resource that is known.",
-        )
+    empty = f"Agent {agent!r} may read no resource that is known."
+    print_list(found, ["uri", "server", "name", "description"], empty, as_json=as_json, names=names)
 
 
 @resources.command()
@@ -59,18 +49,12 @@ def list_prompts(
     as_json: JsonOption = False,
     names: QuietOption = False,
     agent: AgentOption = "me",
-    server: ServerOption = None,
+    server: OfServerOption = None,
 ) -> None:
     """List the prompts that an agent may get."""
     found = ask(home_at(home), "entries", quiet=as_json or names, kind="prompt", agent=agent, server=server)
-    if as_json:
-        print_json(found)
-    elif names:
-        print_names([each["name"] for each in found])
-    else:
-        print_table(
-            found, ["name", "server", "description"], f"Agent {agent!r} may get no prompt that is known."
-        )
+    empty = f"Agent {agent!r} may get no prompt that is known."
+    print_list(found, ["name", "server", "description"], empty, as_json=as_json, names=names)
 
 
 @prompts.command()

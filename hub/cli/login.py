@@ -24,7 +24,7 @@ Agent = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(login)
+    app.command(short_help="Log in at a server with your browser.")(login)
     app.command()(logout)
 
 

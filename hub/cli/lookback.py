@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hub.cli.ask import ask
-from hub.cli.options import HomeOption, JsonOption, home_at
+from hub.cli.options import HomeOption, JsonOption, OutOption, home_at
 from hub.cli.output import note, print_json, print_text
+from hub.counted import counted
 
 __all__ = ["add_to"]
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(record)
-    app.command()(trace)
+    app.command(short_help="Write a session to a file that plays it.")(record)
+    app.command(short_help="Show one call as a tree.")(trace)
 
 
 def record(
     session: Annotated[str, typer.Argument(metavar="SESSION", help="Its id or name.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; replaced if it is there.")
-    ],
+    out: OutOption,
     home: HomeOption = None,
     as_json: JsonOption = False,
     skip_cut: Annotated[
@@ -39,14 +37,14 @@ def record(
     if as_json:
         print_json(found)
         return
-    changes = f", and {found['changes']} changes outside of them" if found["changes"] else ""
-    note(f"{out} has {found['calls']} calls of {', '.join(found['servers'])}{changes}.")
+    changes = f", and {counted(found['changes'], 'change')} outside of them" if found["changes"] else ""
+    note(f"{out} has {counted(found['calls'], 'call')} of {', '.join(found['servers'])}{changes}.")
     for why, count in found["left_out"].items():
         note(f"Left out: {count} ({why}).")
     if found["redacted"]:
         note(
-            f"{found['redacted']} of its lines have secrets taken out: of a call, those match anything; "
-            "of an answer, they stay taken out."
+            f"Secrets are taken out of {counted(found['redacted'], 'line')} of it: of a call, those match "
+            "anything; of an answer, they stay taken out."
         )
 
 

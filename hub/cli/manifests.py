@@ -10,14 +10,15 @@ import typer
 from hub.cli.ask import ask
 from hub.cli.options import HomeOption, JsonOption, home_at
 from hub.cli.output import note, print_json, print_text
+from hub.counted import counted
 
 __all__ = ["add_to"]
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(init)
+    app.command(short_help="Make a hub's folder.")(init)
     app.command()(add)
-    app.command()(validate)
+    app.command(short_help="Check manifests, starting nothing.")(validate)
     app.command()(schema)
 
 
@@ -51,7 +52,7 @@ def add(
     target: Annotated[
         list[str],
         typer.Argument(
-            metavar="-- COMMAND… | URL | pypi:NAME@VERSION | npm:NAME@VERSION | cassette:FILE",
+            metavar="-- COMMAND… | URL | pypi:NAME[@VERSION] | npm:NAME[@VERSION] | cassette:FILE",
             show_default=False,
         ),
     ],
@@ -64,9 +65,10 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Write a server's manifest. A running hub takes it up at once."""
+    from connectors.newest import newest
     from hub.commands.targets import connect_of
 
-    connect, notes = connect_of(target, header or [], env or [])
+    connect, notes = connect_of(target, header or [], env or [], newest)
     added = ask(home_at(home), "server_add", name=name, connect=connect, title=title)
     if as_json:
         print_json(added)
@@ -93,8 +95,8 @@ def validate(
             print_text(problem["text"])
         for text in found["notes"]:
             note(text)
-        counts = f"{len(found['servers'])} servers and {len(found['agents'])} agents are valid"
-        note(f"{counts}; {len(found['problems'])} problems.")
+        valid = [counted(len(found[each]), each.removesuffix("s")) for each in ("servers", "agents")]
+        note(f"{' and '.join(valid)} are valid; {counted(len(found['problems']), 'problem')}.")
     if found["problems"]:
         raise typer.Exit(2)
 

@@ -21,10 +21,12 @@ __all__ = [
     "Progress",
     "clean",
     "note",
+    "print_done",
     "print_failure",
     "print_fields",
     "print_json",
     "print_lines",
+    "print_list",
     "print_names",
     "print_table",
     "print_text",
@@ -39,7 +41,8 @@ _sequence = re.compile(
     re.DOTALL,
 )
 _unseen = (
-    "\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f"
+    "\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff"
 )
 _control = re.compile(f"[\x00-\x08\x0b-\x1f{_unseen}]")
 _escaped = re.compile(f"[{_unseen}]")
@@ -52,9 +55,9 @@ def clean(text: str, *, one_line: bool = False) -> str:
     return _space.sub(" ", text).strip() if one_line else text
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, indented: bool = False) -> None:
     """One document, indented on a terminal. Lossless: what is dangerous is written as `\\uXXXX`."""
-    text = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    text = json.dumps(value, ensure_ascii=False, indent=2 if indented or sys.stdout.isatty() else None)
     _write(_escaped.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
@@ -74,44 +77,46 @@ def print_lines(lines: Sequence[str]) -> None:
         _write(clean(line))
 
 
+def print_list(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str, *, as_json: bool, names: bool
+) -> None:
+    """A list in the form that was asked for: a document, the first column alone, or a table."""
+    if as_json:
+        print_json(rows)
+    elif names:
+        print_names([row[columns[0]] for row in rows])
+    else:
+        print_table(rows, columns, empty)
+
+
 _BRIEF_LENGTH = 100
+_SHORT_LENGTH = 80
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
+def print_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str, *, spare: Sequence[str] = ()
+) -> None:
     """One row a line, under the columns' names.
 
     Args:
         columns: Keys of the rows; shown in capitals, `_` as a space.
         empty: What to say, on stderr, where there are none.
+        spare: Columns that a narrow terminal goes without, the first one first.
     """
     if not rows:
         note(empty)
         return
-    heads = [column.replace("_", " ").upper() for column in columns]
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     if not sys.stdout.isatty():
-        for line in [heads, *cells]:
+        for line in [[column.replace("_", " ").upper() for column in columns], *cells]:
             _write("\t".join(line))
         return
-    # Here, not above: it costs 70 ms, and a script never sees it.
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from hub.cli.tables import print_fitted
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for number, head in enumerate(heads):
-        # What comes first is what other commands take: it stays whole on the narrowest terminal.
-        whole = max(map(len, (head, *(line[0] for line in cells)))) if number == 0 else None
-        table.add_column(head, no_wrap=number == 0, min_width=whole)
-    for line in cells:
-        table.add_row(
-            *[
-                Text(_brief(cell) if name == "description" else cell)
-                for name, cell in zip(columns, line, strict=True)
-            ]
-        )
-    Console(no_color=_no_colour(), highlight=False).print(table)
+    if "description" in columns:
+        at = list(columns).index("description")
+        cells = [[*line[:at], _brief(line[at]), *line[at + 1 :]] for line in cells]
+    print_fitted(columns, cells, spare)
 
 
 def _brief(description: str) -> str:
@@ -121,7 +126,7 @@ def _brief(description: str) -> str:
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
-    """One thing, `key: value` a line; what is empty is left out."""
+    """One thing, `key: value` a line, further lines of a value indented; what is empty is left out."""
     for key, value in fields.items():
         if value in (None, "", [], {}):
             continue
@@ -130,16 +135,34 @@ def print_fields(fields: Mapping[str, Any]) -> None:
             for item in value:
                 _write(f"  {clean(item, one_line=True)}")
         elif isinstance(value, dict | list):
-            _write(f"{key}:")
-            text = json.dumps(value, ensure_ascii=False, indent=2)
-            _write("  " + _escaped.sub(lambda found: f"\\u{ord(found[0]):04x}", text).replace("\n", "\n  "))
+            _write_document(key, value)
         else:
-            _write(f"{key}: {clean(str(value))}")
+            text = _cell(value) if isinstance(value, bool) else clean(str(value))
+            # A line of a server's own must not look like another field.
+            _write(f"{key}: {text}".replace("\n", "\n    "))
+
+
+def _write_document(key: str, value: Any) -> None:
+    """As JSON: on the same line what is short, what is not below it."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= _SHORT_LENGTH:
+        text = f" {text}"
+    else:
+        text = "\n  " + json.dumps(value, ensure_ascii=False, indent=2).replace("\n", "\n  ")
+    _write(f"{key}:" + _escaped.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def note(text: str) -> None:
     """Something beside the data, for whoever watches."""
     _say(clean(text) + "\n")
+
+
+def print_done(done: Any, sentence: str, as_json: bool) -> None:
+    """What came of something that was done: as a document, or in a sentence beside the data."""
+    if as_json:
+        print_json(done)
+    else:
+        note(sentence)
 
 
 def print_failure(failure: Failure, *, as_json: bool) -> None:
@@ -199,13 +222,10 @@ def _write(line: str) -> None:
 
 
 def _say(text: str) -> None:
-    # stderr escapes what it cannot encode.
+    # In the order in which it was said, also where both go to one file. stderr escapes what it cannot encode.
+    sys.stdout.flush()
     sys.stderr.write(text)
     sys.stderr.flush()
-
-
-def _no_colour() -> bool:
-    return bool(os.environ.get("NO_COLOR"))
 
 
 def _width() -> int:

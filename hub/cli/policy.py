@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from hub.cli.options import HomeOption, JsonOption, home_at
+from hub.cli.options import HomeOption, JsonOption, OfAgentOption, home_at
 from hub.cli.output import note, print_json, print_names, print_text
+from hub.counted import counted
 
 __all__ = ["app"]
 
@@ -39,8 +40,8 @@ def lint(
         if found["never_asked"]:
             names = ", ".join(found["never_asked"])
             note(f"Not asked yet what they offer, so judged by patterns alone: {names}.")
-        counts = f"{found['error']} errors, {found['warning']} warnings, {found['note']} notes"
-        note(f"{len(found['agents'])} agents looked over: {counts}.")
+        counts = ", ".join(counted(found[severity], severity) for severity in ("error", "warning", "note"))
+        note(f"{counted(len(found['agents']), 'agent')} looked over: {counts}.")
     if found["error"] or found["warning"]:
         raise typer.Exit(1)
 
@@ -54,7 +55,7 @@ def test(
     home: HomeOption = None,
     as_json: JsonOption = False,
     since: Since = None,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent only.")] = None,
+    agent: OfAgentOption = None,
 ) -> None:
     """Decide every recorded call anew with other manifests. Exit code 1 if one would be decided otherwise."""
     from hub.env import SystemEnv
@@ -95,7 +96,7 @@ def learn(
 
 
 def _line(change: dict[str, Any]) -> str:
-    calls = f"{change['calls']} {'call' if change['calls'] == 1 else 'calls'}, such as {change['example']}"
+    calls = f"{counted(change['calls'], 'call')}, such as {change['example']}"
     turn = f"{change['was']} -> {change['would_be']}"
     return f"{change['agent']} {change['tool']}: {turn}: {calls}: {change['why']}"
 
@@ -103,7 +104,9 @@ def _line(change: dict[str, Any]) -> str:
 def _counted(found: dict[str, Any]) -> list[str]:
     """How much was decided, and how much not."""
     changed = sum(change["calls"] for change in found["changes"])
-    said = [f"{found['decided']} calls decided anew: {changed or 'none'} would be decided otherwise."]
+    said = [
+        f"{counted(found['decided'], 'call')} decided anew: {changed or 'none'} would be decided otherwise."
+    ]
     if found["without"]:
         said.append(
             f"{found['without']} of these without some of their arguments, which no rule for them looks at."

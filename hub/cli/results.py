@@ -1,71 +1,98 @@
-"""What tools, resources and prompts answered, as text for people."""
+"""`hub results`: results that were too long for their agents, and are kept."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Annotated, Any
 
-from hub.cli.output import print_json, print_text
-from hub.failure import Failure
+import typer
 
-__all__ = ["print_prompt", "print_resource", "print_tool_result"]
+from hub.cli.ask import ask, session_id
+from hub.cli.options import HomeOption, JsonOption, OfAgentOption, OfSessionOption, QuietOption, home_at
+from hub.cli.output import note, print_fields, print_json, print_lines, print_list, print_table, print_text
+from hub.counted import counted
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Long results that are kept for agents.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of the result.")]
 
 
-def print_tool_result(result: dict[str, Any], *, as_json: bool) -> None:
-    """Raises `Failure` after printing: the tool says that it failed."""
-    failed = result.get("isError") is True
-    texts = _texts(result.get("content"))
+@app.command("list")
+def list_results(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    ids: QuietOption = False,
+    agent: OfAgentOption = None,
+    session: OfSessionOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most this many.")] = 50,
+) -> None:
+    """List the results that are kept, the newest first."""
+    from hub.commands.result_files import listed
+
+    at = home_at(home)
+    results = listed(at, agent, session_id(at, session), limit)
+    columns = ["id", "created", "agent", "tool", "bytes", "session"]
+    print_list(results, columns, "There are no such results.", as_json=as_json, names=ids)
+
+
+@app.command()
+def show(
+    id: Id,
+    pointer: Annotated[
+        str | None,
+        typer.Argument(metavar="[POINTER]", help="What lies there alone: '/items/3/name'; '' is all of it."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", metavar="WORDS", help="Where in it these words are."),
+    ] = None,
+) -> None:
+    """Show what a result looks like, or what lies at a place of it."""
+    from hub.commands.result_files import shown
+
+    found = shown(home_at(home), id, pointer, search)
+    if search is not None:
+        _print_hits(found, as_json)
+    elif pointer is not None:
+        _print_value(found["value"], as_json)
+    elif as_json:
+        print_json(found)
+    else:
+        shape = found.pop("shape")
+        print_fields(found)
+        print_lines(["", *shape])
+
+
+@app.command()
+def delete(id: Id, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Delete a result, for good. The record keeps that its call was made, and that this was deleted."""
+    found = ask(home_at(home), "result_delete", id=id)
     if as_json:
-        print_json(result)
-    elif not failed:
-        if texts:
-            print_text("\n".join(texts))
-        elif "structuredContent" in result:
-            print_json(result["structuredContent"])
-    if result.get("resultType") == "input_required":
-        raise Failure(
-            "pending",
-            "The server asks for input before it goes on, which the command line cannot give.",
-            "Call it from an agent whose client can answer, or with the answer among the arguments.",
-        )
-    if failed:
-        raise Failure("tool_error", "\n".join(texts) or "The tool failed, and says no more.")
+        print_json(found)
+        return
+    gone = found["deleted"]
+    note(f"Deleted: {counted(gone['bytes'], 'byte')} that {gone['tool']} answered {gone['agent']}.")
+    if not found["files_clean"]:
+        note("The hub is busy: some of it is overwritten in its files only within the next moments.")
 
 
-def print_resource(result: dict[str, Any]) -> None:
-    contents = result.get("contents")
-    for content in contents if isinstance(contents, list) else []:
-        if isinstance(content, dict) and isinstance(content.get("text"), str):
-            print_text(content["text"])
-        else:
-            print_text(_described(content))
+def _print_value(value: Any, as_json: bool) -> None:
+    if isinstance(value, str) and not as_json:
+        print_text(value)
+        return
+    import json
+
+    from connectors.jsonrpc import encode
+
+    print_json(json.loads(encode(value)))
 
 
-def print_prompt(result: dict[str, Any]) -> None:
-    messages = result.get("messages")
-    for message in messages if isinstance(messages, list) else []:
-        if isinstance(message, dict):
-            print_text(f"{message.get('role')}: " + "\n".join(_texts([message.get("content")])))
-
-
-def _texts(content: Any) -> list[str]:
-    return [
-        block["text"]
-        if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str)
-        else _described(block)
-        for block in (content if isinstance(content, list) else [])
-    ]
-
-
-def _described(block: Any) -> str:
-    """What is no text, in brackets."""
-    if not isinstance(block, dict):
-        return f"[{type(block).__name__}]"
-    resource = block.get("resource")
-    if isinstance(resource, dict) and isinstance(resource.get("text"), str):
-        return f"[{resource.get('uri')}]\n{resource['text']}"
-    data = block.get("data", block.get("blob"))
-    if isinstance(data, str):
-        what = f"{block.get('type', 'data')} {block.get('mimeType', '')}"
-        return f"[{what}, {len(data) * 3 // 4} bytes; --json has it]"
-    return "[" + json.dumps(block, ensure_ascii=False)[:500] + "]"
+def _print_hits(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    rows = [{"at": hit["at"], "found": hit.get("text", hit.get("key"))} for hit in found["hits"]]
+    print_table(rows, ["at", "found"], "These words are nowhere in it.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hub.cli.options import HomeOption, home_at
-from hub.cli.output import note
+from hub.cli.output import clean, note
 
 if TYPE_CHECKING:
     from hub.app import App
@@ -35,7 +35,7 @@ def serve(
 ) -> None:
     """Run the hub until it is told to stop (Ctrl-C, SIGTERM)."""
     if stdio:
-        from hub.serving import serve_on_stdio
+        from hub.launch import serve_on_stdio
 
         if session is not None:
             from hub.sessions import checked_name
@@ -51,7 +51,7 @@ def serve(
         raise typer.BadParameter(
             "only --stdio takes one; over HTTP the header Hub-Session says it", param_hint="--session"
         )
-    from hub.serving import serve_on_http
+    from hub.launch import serve_on_http
 
     serve_on_http(home_at(home), host=host, port=port, announce=_announce, tell=_tell_server)
 
@@ -61,6 +61,11 @@ def _announce(app: App, url: str) -> None:
 
     note(f"hub {__version__} serves {app.home.path}")
     note(f"Agents connect to {url}")
+    if app.settings.host not in ("127.0.0.1", "::1", "localhost"):
+        note(
+            f"Others on your network can reach it on {app.settings.host}, and there is no TLS on it. "
+            "The names that they call it by go into `allowed_hosts` in hub.yaml."
+        )
     if "me" in app.manifests.agents:
         note(f"The token of agent 'me' is in {app.home.token_file('me')}")
         note("A ready client configuration: hub agents show me --config")
@@ -71,4 +76,5 @@ def _announce(app: App, url: str) -> None:
 
 
 def _tell_server(name: str, said: str) -> None:
-    note(f"{name}: {said}")
+    # A server may have a say in why: that is no line of its own.
+    note(clean(f"{name}: {said}", one_line=True))

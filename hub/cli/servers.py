@@ -6,31 +6,27 @@ from typing import Annotated
 
 import typer
 
+from hub.cli import complete
 from hub.cli.ask import ask
 from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
-from hub.cli.output import note, print_fields, print_json, print_names, print_table, print_text
+from hub.cli.output import note, print_done, print_fields, print_json, print_list, print_table, print_text
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="The servers behind the hub.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The server's name.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The server's name.", autocompletion=complete.servers)
+]
 
 
 @app.command("list")
 def list_servers(home: HomeOption = None, as_json: JsonOption = False, names: QuietOption = False) -> None:
     """List the servers and their state."""
     servers = ask(home_at(home), "servers", quiet=as_json or names)
-    if as_json:
-        print_json(servers)
-    elif names:
-        print_names([server["name"] for server in servers])
-    else:
-        print_table(
-            servers,
-            ["name", "status", "since", "tools", "protocol", "note"],
-            "There are no servers. `hub add NAME -- COMMAND` or `hub add NAME URL` makes one.",
-        )
+    columns = ["name", "status", "since", "tools", "protocol", "note"]
+    empty = "There are no servers. `hub add NAME -- COMMAND` or `hub add NAME URL` makes one."
+    print_list(servers, columns, empty, as_json=as_json, names=names)
 
 
 @app.command()
@@ -70,6 +66,13 @@ def logs(
         note(f"{name} has written nothing.")
     for line in found:
         print_text(line)
+
+
+@app.command()
+def remove(name: Name, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Remove a server's manifest. A running hub ends the server."""
+    removed = ask(home_at(home), "server_remove", name=name)
+    print_done(removed, f"Removed {removed['file']}.", as_json)
 
 
 def _print_up(server: dict[str, object], as_json: bool) -> None:

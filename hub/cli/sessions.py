@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hub.cli.ask import ask, session_id
-from hub.cli.options import HomeOption, JsonOption, QuietOption, home_at
+from hub.cli.options import (
+    HomeOption,
+    JsonOption,
+    LimitOption,
+    OfAgentOption,
+    OutOption,
+    QuietOption,
+    home_at,
+)
 from hub.cli.output import note, print_fields, print_json, print_names, print_table
+from hub.counted import counted
 
 __all__ = ["app"]
 
@@ -23,8 +31,8 @@ def list_sessions(
     home: HomeOption = None,
     as_json: JsonOption = False,
     ids: QuietOption = False,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Of this agent only.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")] = 50,
+    agent: OfAgentOption = None,
+    limit: LimitOption = 50,
 ) -> None:
     """List sessions, the newest first."""
     sessions = ask(home_at(home), "sessions", agent=agent, limit=limit)
@@ -36,7 +44,8 @@ def list_sessions(
         print_table(
             [{**session, "client": session["client"].get("name")} for session in sessions],
             ["id", "agent", "name", "kind", "client", "protocol", "started", "last_used", "closed"],
-            "There are no sessions yet.",
+            "There are no such sessions." if agent else "There are no sessions yet.",
+            spare=["protocol", "kind", "started", "closed", "client"],
         )
 
 
@@ -71,9 +80,7 @@ def label(
 @app.command()
 def export(
     id: Id,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; replaced if it is there.")
-    ],
+    out: OutOption,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +93,7 @@ def export(
     if as_json:
         print_json(found)
     else:
-        held = ", ".join(f"{found[name]} {name}" for name in ("calls", "notes", "memory", "results"))
+        held = ", ".join(_things(name, found[name]) for name in ("calls", "notes", "memory", "results"))
         note(f"{out} has {held}.")
 
 
@@ -102,7 +109,15 @@ def delete(
     if as_json:
         print_json(found)
         return
-    gone = ", ".join(f"{count} {name}" for name, count in found["deleted"].items() if count) or "nothing"
+    gone = ", ".join(_things(name, count) for name, count in found["deleted"].items() if count) or "nothing"
     note(f"Deleted: {gone}. {found['kept']}")
     if not found["files_clean"]:
         note("The hub is busy: some of it is overwritten in its files only within the next moments.")
+
+
+def _things(name: str, count: int) -> str:
+    return (
+        counted(count, "value of its memory", "values of its memory")
+        if name == "memory"
+        else counted(count, name.removesuffix("s"))
+    )

@@ -12,7 +12,7 @@ __all__ = ["add_to"]
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(status)
+    app.command(short_help="Show how the running hub is.")(status)
     app.command()(doctor)
     app.command()(version)
 

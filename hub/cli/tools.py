@@ -6,17 +6,31 @@ from typing import Annotated
 
 import typer
 
+from hub.cli import complete
 from hub.cli.ask import ask
-from hub.cli.options import AgentOption, HomeOption, JsonOption, QuietOption, home_at
-from hub.cli.output import note, print_fields, print_json, print_lines, print_names, print_table
-from hub.cli.results import print_tool_result
+from hub.cli.options import AgentOption, HomeOption, JsonOption, OfServerOption, QuietOption, home_at
+from hub.cli.output import (
+    note,
+    print_done,
+    print_fields,
+    print_json,
+    print_lines,
+    print_list,
+    print_names,
+    print_table,
+)
+from hub.cli.shown import print_tool_result
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="What an agent may call.")
 
-ServerOption = Annotated[str | None, typer.Option("--server", metavar="NAME", help="Of this server only.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The tool's name, as agents see it: server__tool.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="The tool's name, as agents see it: server__tool.", autocompletion=complete.tools
+    ),
+]
 
 
 @app.command("list")
@@ -25,19 +39,12 @@ def list_tools(
     as_json: JsonOption = False,
     names: QuietOption = False,
     agent: AgentOption = "me",
-    server: ServerOption = None,
+    server: OfServerOption = None,
 ) -> None:
     """List the tools that an agent may call."""
     tools = ask(home_at(home), "entries", quiet=as_json or names, kind="tool", agent=agent, server=server)
-    if as_json:
-        print_json(tools)
-    elif names:
-        print_names([tool["name"] for tool in tools])
-    else:
-        empty = (
-            f"Agent {agent!r} may call no tool that is known. `hub servers list` shows how each server is."
-        )
-        print_table(tools, ["name", "server", "description"], empty)
+    empty = f"Agent {agent!r} may call no tool that is known. `hub servers list` shows how each server is."
+    print_list(tools, ["name", "server", "description"], empty, as_json=as_json, names=names)
 
 
 @app.command()
@@ -87,10 +94,7 @@ def approve(
 ) -> None:
     """Let agents use quarantined tools, just as `hub tools changed` showed them."""
     approved = ask(home_at(home), "tool_approve", name=name, id=id)
-    if as_json:
-        print_json(approved)
-    else:
-        note(f"Approved: {', '.join(approved['approved'])}.")
+    print_done(approved, f"Approved: {', '.join(approved['approved'])}.", as_json)
 
 
 @app.command()

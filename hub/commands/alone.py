@@ -9,13 +9,13 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from hub import lock
+from hub import lock, records
 from hub.audit import leftover
-from hub.commands import access, edits, logs, records
+from hub.commands import access, edits, logs
 from hub.commands.memo import recalled
 from hub.env import SystemEnv
 from hub.failure import Failure
-from hub.home import Home
+from hub.home import OTHERS, Home
 from hub.model import Json, Kind
 from hub.store import reading
 
@@ -66,6 +66,8 @@ def _live(home: Home, operation: str, arguments: Json, progress: Progress) -> An
     from hub.admin.admin import Admin
     from hub.app import open_app
 
+    if not home.is_furnished:
+        raise Failure("home", f"{home.path} is no hub's folder. {OTHERS}")
     # Why a server fails is in the answer; the log of it is for who runs a hub.
     logging.getLogger().addHandler(logging.NullHandler())
 
@@ -86,7 +88,7 @@ class _Alone:
         return self._picture.servers()
 
     def server(self, name: str) -> Json:
-        from hub.logins import shown
+        from hub.kept_logins import shown
         from hub.secrets_file import logins_file
 
         found = self._picture.server(name)
@@ -98,6 +100,10 @@ class _Alone:
 
     def server_add(self, name: str, connect: Json, title: str | None = None) -> Json:
         return edits.add_server(self._home, name, connect, title)
+
+    def server_remove(self, name: str) -> Json:
+        self._picture.server_manifest(name)
+        return edits.remove_server(self._home, name)
 
     def entries(self, kind: Kind, agent: str, server: str | None = None) -> list[Json]:
         return self._picture.entries(kind, agent, server)
@@ -312,7 +318,7 @@ class _Alone:
         return session_files.forget_alone(self._home, id, self._env)
 
     def result_delete(self, id: str) -> Json:
-        from hub.results import files as result_files
+        from hub.commands import result_files
 
         return result_files.forget_alone(self._home, id, self._env)
 
@@ -348,7 +354,7 @@ class _Alone:
         return remembered.held(self._manifests(), self._servers, marks, pinned, now)
 
     def _changes(self) -> list[Change]:
-        from hub.commands import records
+        from hub import records
         from hub.upstreams import pin_changes, pins
 
         held = self._held

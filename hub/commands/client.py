@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hub.failure import Failure
-from hub.home import Home
+from hub.home import STATE, Home, is_private
 
 __all__ = ["HubClient", "connect_to", "find", "wait_for"]
 
@@ -60,14 +60,20 @@ def wait_for(home: Home) -> HubClient | None:
 
 def connect_to(path: Path) -> socket.socket:
     """A connection to one of the hub's sockets. Raises `OSError`, `Failure`."""
-    # In a folder that others can write to (a long home's socket is in the temporary folder),
-    # somebody else could have put a socket here.
     owner = os.stat(path).st_uid
     if owner != os.getuid():
         raise Failure(
             "unauthorized",
             f"{path} belongs to another user (id {owner}), so it is not used.",
             "Run the command as the user who runs the hub.",
+        )
+    # A long home's socket is in the temporary folder, where somebody else could have made its folder first,
+    # and put another socket there as soon as it was looked at.
+    if path.parent.name != STATE and not is_private(path.parent):
+        raise Failure(
+            "unauthorized",
+            f"{path.parent} is another user's, or others may write to it, so no socket in it is used.",
+            "Remove it; or give the hub a home whose path is shorter.",
         )
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

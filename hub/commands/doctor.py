@@ -12,6 +12,7 @@ from typing import Literal
 
 from hub import __version__, lock
 from hub.commands import client
+from hub.counted import counted
 from hub.errors import HubError
 from hub.failure import Failure
 from hub.home import Home
@@ -75,7 +76,9 @@ def _manifests(home: Home) -> Iterator[Finding]:
     for problem in found["problems"]:
         yield Finding("manifests", "wrong", problem["text"])
     if not found["problems"]:
-        counts = f"{len(found['servers'])} servers, {len(found['agents'])} agents, all valid"
+        counts = (
+            f"{counted(len(found['servers']), 'server')}, {counted(len(found['agents']), 'agent')}, all valid"
+        )
         yield Finding("manifests", "ok", counts)
 
 
@@ -114,8 +117,9 @@ def _running(home: Home) -> Iterator[Finding]:
             yield Finding("hub", "wrong", status["trouble"])
         for server in hub.ask("servers"):
             if server["quarantined"]:
+                tools = counted(server["quarantined"], "tool")
                 yield Finding(
-                    "servers", "warning", f"{server['name']}: {server['quarantined']} tools quarantined.",
+                    "servers", "warning", f"{server['name']}: {tools} quarantined.",
                     f"hub tools changed {server['name']}",
                 )  # fmt: skip
             if server["state"] == "failed":

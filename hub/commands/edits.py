@@ -5,6 +5,7 @@ Whoever has a running hub reloads it after a manifest was written, and leaves to
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,12 +36,15 @@ __all__ = [
     "keep_token",
     "must_be_live",
     "remove_agent",
+    "remove_server",
     "revoke_token",
     "revoke_tokens",
     "terms",
 ]
 
 CALLS_MAX: Final = 1_000_000_000
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def add_server(home: Home, name: str, connect: Json, title: str | None = None) -> Json:
@@ -53,6 +57,18 @@ def add_server(home: Home, name: str, connect: Json, title: str | None = None) -
     from hub.manifests.write import write_server
 
     return {"server": name, "file": _done(partial(write_server, home.manifests, name, connect, title=title))}
+
+
+def remove_server(home: Home, name: str) -> Json:
+    """Remove a server's manifest.
+
+    Raises:
+        ManifestError: no file holds it, or one that holds more than it.
+        HomeError: the file cannot be removed.
+    """
+    from hub.manifests.write import remove_server
+
+    return {"server": name, "file": _done(partial(remove_server, home.manifests, name))}
 
 
 def add_agent(home: Home, name: str, may: list[str], never: list[str], title: str | None = None) -> Json:
@@ -116,7 +132,7 @@ def terms(
     try:
         seconds = None if expires is None else units.lifetime_seconds(expires)
     except ValueError as error:
-        raise InvalidParams(f"expires: {expires} {error}") from None
+        raise InvalidParams(f"--expires: {error}") from None
     if calls is not None and not 0 < calls <= CALLS_MAX:
         raise InvalidParams(f"calls: must be a whole number from 1 to {CALLS_MAX}.")
     return Terms(scopes.written(may or (), never or ()), seconds, calls, parent)
@@ -149,7 +165,7 @@ def decide(
 ) -> ApprovalRow:
     """Approve or deny a call that waits, as the user of this process. Raises as `decided_row`."""
     from hub.approvals.rows import decided_row
-    from hub.commands.os_user import os_user
+    from hub.os_user import os_user
 
     row: ApprovalRow = _change(
         home,
@@ -169,7 +185,7 @@ def decide(
 
 def approve_tools(home: Home, some: Sequence[Change], env: Env) -> str:
     """Serve these tools, as they are defined now; returns who said so, which is the user of this process."""
-    from hub.commands.os_user import os_user
+    from hub.os_user import os_user
     from hub.store import pins
     from hub.upstreams.pins import approval, by_server
 
@@ -203,6 +219,7 @@ def _done(work: Callable[[], Path]) -> str:
             "usage", f"{error.filename}: {error.strerror}.", "Change that file, or choose another name."
         ) from None
     except OSError as error:
-        raise HomeError(
-            f"{error.filename} cannot be changed: {error.strerror}. Make it writable for you."
-        ) from None
+        # Where a write fails, and not an opening, the system names no file.
+        what = error.filename or "The folder of manifests"
+        remedy = "Free some space" if error.errno in _FULL else "Make it writable for you"
+        raise HomeError(f"{what} cannot be changed: {error.strerror}. {remedy}.") from None

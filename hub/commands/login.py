@@ -1,8 +1,8 @@
 """Logging in at a server, once, by a person: what `hub login` and `hub logout` do.
 
 Works in the command's own process, on the machine where the browser is or where the answer is pasted; the
-hub only learns that there is another login now (`hub/logins.py` goes on with it). Nothing of this can be set
-off by a server or an agent.
+hub only learns that there is another login now (`hub/kept_logins.py` goes on with it). Nothing of this can be
+set off by a server or an agent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from hub.commands.remembered import picture
 from hub.env import Env
 from hub.failure import Failure
 from hub.home import Home
-from hub.logins import Login, key_of, sites_of
+from hub.kept_logins import Login, key_of, sites_of
 from hub.manifests import manifest
 from hub.manifests.manifest import ServerManifest
 from hub.model import Json

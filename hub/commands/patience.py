@@ -50,7 +50,9 @@ async def until_up(upstream: Upstream, start: Callable[[], Awaitable[None]], pro
                         raise Failure(
                             error.reason,
                             f"{upstream.name}: {upstream.reason or error}",
-                            f"`hub servers logs {upstream.name}` shows what it wrote.",
+                            f"`hub servers logs {upstream.name}` shows what it wrote."
+                            if upstream.stderr
+                            else "",
                         ) from None
                     start = upstream.check
     raise Failure(

@@ -15,6 +15,7 @@ from hub.catalog import Catalog
 from hub.failure import Failure
 from hub.manifests.manifest import AgentManifest, Manifests, ServerManifest
 from hub.model import KINDS, Entry, Json, Kind
+from hub.nearest import nearest
 from hub.policy import Grants, Rule, bare, decide
 from hub.rules.narrow import narrowed
 
@@ -213,7 +214,10 @@ class Picture:
             hint += (
                 f" Not asked yet what they offer: {', '.join(unlearnt)} (`hub servers check {unlearnt[0]}`)."
             )
-        return Failure("not_found", f"There is no {kind} {name[:200]!r}.", hint)
+        known = [entry.name for entry in self.catalog.entries[kind]]
+        near = next((each for each in known if each.endswith(f"__{name}")), None) or nearest(name, known)
+        meant = f" Did you mean {near!r}?" if near else ""
+        return Failure("not_found", f"There is no {kind} {name[:200]!r}.{meant}", hint)
 
     def _no(self, what: str, name: str, known: list[str]) -> Failure:
         broken = [str(each) for each in self.manifests.problems if each.file and each.file.stem == name]
@@ -257,11 +261,23 @@ class Picture:
         return {
             "name": manifest.name,
             "title": manifest.title,
-            "may": [pattern for rule in grants.may for pattern in rule.use],
-            "never": [pattern for rule in grants.never for pattern in rule.use],
+            "may": [f"{pattern}{_besides(rule)}" for rule in grants.may for pattern in rule.use],
+            "never": [f"{pattern}{_besides(rule)}" for rule in grants.never for pattern in rule.use],
             "tools": sum(decide(grants, entry).allowed for entry in self.catalog.entries["tool"]),
             "file": str(manifest.file),
         }
+
+
+def _besides(rule: Rule) -> str:
+    """What a rule says beside its patterns, in short: without it, `*` of one server would look like all."""
+    named = {"server": rule.servers, "tag": rule.tags}
+    said = [f"{key}: {' '.join(names)}" for key, names in named.items() if names]
+    if rule.read_only is not None:
+        said.append(f"readOnly: {str(rule.read_only).lower()}")
+    more = {"with": rule.with_, "only": rule.only, "ask": rule.ask, "when": rule.when, "limits": rule.limits}
+    said += [key for key, value in more.items() if value]
+    said += ["repeat"] if rule.repeat else []
+    return f" {{{', '.join(said)}}}" if said else ""
 
 
 def _failed(status: Status) -> str | None:

@@ -18,9 +18,9 @@ from connectors.cassette_file import LISTS, Change, Exchange, Offered, lines
 from connectors.jsonrpc import Budget, parse
 from hub.audit import leftover
 from hub.audit.sources import new_file
-from hub.commands.records import definitions, moment, server
 from hub.failure import Failure
 from hub.home import Home
+from hub.records import definitions, moment, server
 from hub.store import lookback, reading
 from hub.store.calls import CallRow
 from hub.store.parts import PartRow, parts_of, updates_of

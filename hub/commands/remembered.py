@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from hub import records
 from hub.builtin import definitions
 from hub.catalog import Catalog
-from hub.commands import records
 from hub.commands.picture import Picture, Status
 from hub.manifests.manifest import Manifests
 from hub.store.reading import PinRow, ServerRow

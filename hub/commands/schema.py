@@ -17,8 +17,7 @@ from pydantic.json_schema import models_json_schema
 
 from connectors import connector_class, kinds
 from hub.home import Home
-from hub.manifests import quota_shape, when_shape
-from hub.manifests import shapes as manifest_shapes
+from hub.manifests import quota_shape, shapes, when_shape
 from hub.manifests.shapes import AgentShape, ServerShape
 from hub.manifests.write import write_whole
 
@@ -67,7 +66,7 @@ def _described() -> dict[str, dict[str, str]]:
     Pydantic could collect it (`use_attribute_docstrings`), but would at every start: 16 ms.
     """
     found: dict[str, dict[str, str]] = {}
-    for module in (quota_shape, when_shape, manifest_shapes):
+    for module in (quota_shape, when_shape, shapes):
         for each in ast.parse(inspect.getsource(module)).body:
             if isinstance(each, ast.ClassDef):
                 words = found[each.name] = {}

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from connectors.jsonrpc import encode
-from hub import lock
+from hub import lock, records
 from hub.audit import leftover
 from hub.audit.chain import bounds_of
 from hub.audit.sources import new_file
-from hub.commands import records
-from hub.commands.os_user import os_user
+from hub.counted import counted
 from hub.env import Env
 from hub.failure import Failure
 from hub.home import Home
 from hub.model import Json
-from hub.store import audit, forgetting, left, lookback, reading
+from hub.os_user import os_user
+from hub.store import audit, forgetting, lookback, reading, recovery
 from hub.store.connection import open_for_writing
 from hub.store.forgetting import Forgotten
 from hub.store.journal import Journal
@@ -116,7 +116,7 @@ def forget(connection: sqlite3.Connection, id: str, now: int, by: str) -> Forgot
     if busy:
         raise Failure(
             "usage",
-            f"{busy} calls of session {id} are under way, or wait for approval.",
+            f"Session {id} has {counted(busy, 'call')} under way, or waiting for approval.",
             "Let them end, or deny them (`hub approvals list`); then delete it.",
         )
     known = bounds_of(audit.retentions(connection))
@@ -148,7 +148,7 @@ def deleted_alone(home: Home, work: Callable[[sqlite3.Connection], T]) -> tuple[
     journal = home.database.with_name(home.database.name + ".journal")
     with lock.held(home):
         if journal.exists():
-            left.take_up(home.database)
+            recovery.take_up(home.database)
         connection = open_for_writing(home.database)
         try:
             connection.execute("BEGIN IMMEDIATE")

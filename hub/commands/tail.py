@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from hub.commands import client
+from hub.counted import counted
 from hub.failure import Failure
 from hub.home import Home
 from hub.model import Json
@@ -64,7 +65,7 @@ def told(
 def _line(event: Json) -> str:
     if event["event"] == "gap":
         missed = event["missed"]
-        return f"... {'some' if missed is None else missed} events are not shown ..."
+        return f"... {'some events' if missed is None else counted(missed, 'event')} not shown ..."
     took = event.get("duration_ms")
     said = [
         str(event.get(key) or "-") for key in ("at", "id_of_call", "agent", "tool", "state") if key in event

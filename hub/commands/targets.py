@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
+from connectors.base import ConfigError, LinkError
 from hub.errors import InvalidParams
 from hub.model import Json
 
@@ -14,12 +16,18 @@ _package = re.compile(r"(pypi|npm):(@?[^@\s]+)(?:@([^@\s]+))?").fullmatch
 _secret_like = re.compile(r"authorization|token|key|secret|password", re.IGNORECASE).search
 
 
-def connect_of(target: Sequence[str], headers: Sequence[str], env: Sequence[str]) -> tuple[Json, list[str]]:
+def connect_of(
+    target: Sequence[str],
+    headers: Sequence[str],
+    env: Sequence[str],
+    newest: Callable[[Literal["pypi", "npm"], str], str],
+) -> tuple[Json, list[str]]:
     """The `connect:` mapping, and notes for whoever typed it.
 
     Args:
-        target: `[URL]`, `["pypi:NAME@VERSION", *arguments]` (or `npm:`), `["cassette:FILE", SERVER]`, or a
-            command's words.
+        newest: Finds out the version of a package that was typed without one.
+        target: `[URL]`, `["pypi:NAME@VERSION", *arguments]` (or `npm:`; the version may be left out),
+            `["cassette:FILE", SERVER]`, or a command's words.
         headers: `K=V` or `K: V`, for a URL.
         env: `K=V`, for what is started.
 
@@ -46,14 +54,21 @@ def connect_of(target: Sequence[str], headers: Sequence[str], env: Sequence[str]
     if package is None:
         return _with({"command": list(target)}, "env", env, "=")
     registry, name, version = package.groups()
+    found: list[str] = []
     if version is None:
-        raise InvalidParams(
-            f"{first} names no version. Write {first}@VERSION, so that it changes only when you say so."
-        )
+        try:
+            version = newest("npm" if registry == "npm" else "pypi", name)
+        except (ConfigError, LinkError) as error:
+            raise InvalidParams(
+                f"{first} names no version, and its newest could not be found out: {str(error).rstrip('.')}. "
+                f"Correct the name, or write {first}@VERSION."
+            ) from None
+        found = [f"{name} {version} is the newest now. The manifest names it, so it changes only with that."]
     connect = {registry: name, "version": version}
     if len(target) > 1:
         connect["args"] = list(target[1:])
-    return _with({"package": connect}, "env", env, "=")
+    made, notes = _with({"package": connect}, "env", env, "=")
+    return made, [*found, *notes]
 
 
 def _with(connect: Json, key: str, pairs: Sequence[str], separator: str) -> tuple[Json, list[str]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from hub.commands import records
+from hub import records
+from hub.counted import counted
 from hub.model import Json
 from hub.store import lookback, reading
 from hub.store.calls import CallRow
@@ -184,7 +185,7 @@ def _inner_lines(each: Json) -> Iterator[str]:
     if each["error"]:
         yield f"error: {_brief(each['error'])}"
     elif each["result_bytes"] is not None and not each["asked"]:
-        yield f"result: {each['result_bytes']} bytes"
+        yield f"result: {counted(each['result_bytes'], 'byte')}"
 
 
 def _brief(value: Any) -> str:

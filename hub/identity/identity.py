@@ -205,7 +205,7 @@ class Identities:
         """A child of the token that proved `agent`, for it to give away: `(id, token)`. Only ever narrower.
 
         Args:
-            scope: As `hub.scopes.written` returns it.
+            scope: As `hub.identity.scopes.written` returns it.
 
         Raises:
             Refused: no token of the hub's own proved it, so there is no parent; or the parent is dead.
@@ -266,7 +266,7 @@ class Identities:
         return self._store.write(partial(tokens.spend, ids=self._tokens.counted(token)))
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` after every change of who is who, until the function returned is called.
+        """Call `listener` after every change by which somebody may have less. Returns how to stop that.
 
         It must neither block nor raise; `valid` tells it which agents the change concerns.
         """
@@ -290,7 +290,8 @@ class Identities:
             if alone:
                 self._tokens.drop(lambda other: other.agent == agent)
             self._tokens.add(kept)
-            self._changed()
+            # Where nobody has less than before, nobody needs to be looked at: agents mint by themselves.
+            self._changed(quietly=not alone)
             return kept.id, token
 
     def _prove(self, authorization: str) -> Agent:

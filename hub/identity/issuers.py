@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-import anyio.to_thread
 
 from connectors.base import ConfigError, LinkError
 from connectors.jsonrpc import Budget, Malformed, parse
 from hub.env import Env
+from hub.errors import NoThread
 from hub.identity.issuer_settings import Issuer, OAuth
+from hub.threads import in_thread
 
 __all__ = ["Checked", "Fetch", "Issuers"]
 
@@ -38,8 +39,8 @@ _KEPT_MOST_SECONDS: Final = 24 * 3600.0
 """How long they count while its issuer cannot be asked."""
 _AGAIN_SECONDS: Final = 60.0
 """How often an issuer is asked at most, whatever is sent to the hub."""
-_SKEW_SECONDS: Final = 60.0
-"""How far an issuer's clock may be ahead. (A token's end is taken at its word.)"""
+_LEEWAY_SECONDS: Final = 60.0
+"""How far an issuer's clock may be off, either way."""
 _TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 _CURVES: Final[Mapping[str, tuple[str, str | None]]] = {
     "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384"), "ES512": ("EC", "P-521"), "EdDSA": ("OKP", "Ed25519"),
@@ -52,7 +53,7 @@ log = logging.getLogger(__name__)
 class Checked:
     claims: Mapping[str, Any]
     ends: float
-    """Seconds since 1970."""
+    """When it counts no longer, in seconds since 1970: a minute after what it says."""
 
 
 class Issuers:
@@ -123,11 +124,11 @@ class Issuers:
         raise _Refused(why)
 
     def _end(self, claims: Mapping[str, Any]) -> float:
-        now, ends = self._env.now(), _moment(claims["exp"])
+        now, ends = self._env.now(), _moment(claims["exp"]) + _LEEWAY_SECONDS
         if ends <= now:
             raise _Refused("it is over")
         for name in ("nbf", "iat"):
-            if name in claims and _moment(claims[name]) > now + _SKEW_SECONDS:
+            if name in claims and _moment(claims[name]) > now + _LEEWAY_SECONDS:
                 raise _Refused("it does not count yet")
         return ends
 
@@ -172,9 +173,9 @@ class _Keys:
             if self.issuer.is_fetched:
                 data = await self._fetch(self.issuer.jwks)
             else:
-                data = await anyio.to_thread.run_sync(_read, self._home / self.issuer.jwks)
+                data = await in_thread(_read, self._home / self.issuer.jwks)
             said = parse(data, _JWKS_BUDGET)
-        except (ConfigError, LinkError, Malformed, OSError) as error:
+        except (ConfigError, LinkError, Malformed, NoThread, OSError) as error:
             log.warning("the keys of issuer %s cannot be had: %s", self.issuer.issuer, error)
             return
         keys = said.get("keys") if isinstance(said, dict) else None

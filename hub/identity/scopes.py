@@ -18,9 +18,10 @@ from hub.errors import InvalidParams, ManifestError
 if TYPE_CHECKING:
     from hub.policy import Grants
 
-__all__ = ["RULES_MAX", "SCOPE_BYTES_MAX", "grants", "readable", "shown", "written"]
+__all__ = ["PATTERNS_MAX", "RULES_MAX", "SCOPE_BYTES_MAX", "grants", "readable", "shown", "written"]
 
 RULES_MAX: Final = 64
+PATTERNS_MAX: Final = 16
 SCOPE_BYTES_MAX: Final = 16 * 1024
 
 _FILE: Final = Path("the token's scope")
@@ -45,11 +46,27 @@ def written(may: Sequence[str | dict[str, Any]] = (), never: Sequence[str] = ())
     if len(text) > SCOPE_BYTES_MAX:
         raise InvalidParams(f"A token's scope has at most {SCOPE_BYTES_MAX} bytes as JSON")
     try:
-        grants(text, within=None)
+        _check_patterns(grants(text, within=None))
     except ManifestError as error:
         said = "; ".join(f"{problem.key}: {problem.message}" for problem in error.problems)
         raise InvalidParams(f"The token's scope cannot be used: {said}") from None
     return text
+
+
+def _check_patterns(read: Grants) -> None:
+    """Agents write scopes too, and they are made ready where calls are judged. Raises `InvalidParams`."""
+    from hub.rules.schemas import is_small, patterns_of
+
+    schemas = [schema for rule in read.may for schema in (rule.with_ or {}).values()]
+    patterns = [pattern for schema in schemas for pattern in patterns_of(schema)]
+    if len(patterns) > PATTERNS_MAX:
+        raise InvalidParams(f"A token's scope has at most {PATTERNS_MAX} patterns for arguments")
+    for pattern in patterns:
+        if not is_small(pattern):
+            raise InvalidParams(
+                f"The token's scope cannot be used: the pattern {pattern!r:.80} is too large. Ask for a "
+                "length with maxLength, not with a repetition."
+            )
 
 
 def grants(text: str, *, within: Grants | None, name: str = "token") -> Grants:

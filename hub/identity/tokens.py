@@ -39,7 +39,7 @@ class Terms:
     """What a new token is good for; what is left out is as its agent's, or its parent's."""
 
     scope: str | None = None
-    """As `hub.scopes.written` returns it."""
+    """As `hub.identity.scopes.written` returns it."""
     expires_seconds: float | None = None
     calls: int | None = None
     parent: str | None = None

@@ -45,6 +45,9 @@ SCHEMA_COMMENT: Final = "# yaml-language-server: $schema=../.hub/manifest.schema
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
+_PROJECTS_FILE: Final = ".mcp.json"
+"""What clients call the file in which a project names its servers."""
+
 _RENAMED: Final = frozenset({"server", "title", "connect"})
 _FIRST_KEY: Final = "A manifest begins with 'server: NAME' or 'agent: NAME'."
 
@@ -232,8 +235,16 @@ def _files(path: Path, problems: list[Problem]) -> Iterable[Path]:
             Problem(path, None, "", f"cannot be read: {reason}. Make the folder readable for the hub.")
         )
         return []
-    # Hidden files are editors' swap files and our own half-written ones.
-    return [path / name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
+    for name in names:
+        if name.endswith(".toml"):
+            said = "is TOML, which is not read. `hub add` writes a manifest of each server that it names."
+            problems.append(Problem(path / name, None, "", said))
+    # Other hidden files are editors' swap files and our own half-written ones.
+    return [
+        path / name
+        for name in names
+        if name == _PROJECTS_FILE or (name.endswith(SUFFIXES) and not name.startswith("."))
+    ]
 
 
 class _Loader:

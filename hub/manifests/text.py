@@ -114,7 +114,8 @@ def parse(file: Path, text: str) -> Document:
         if what.startswith("but "):
             what = f"{error.context}, {what}"
         line = mark.line + 1 if mark is not None else 1
-        raise _refused(file, line, f"is not {language}: {what}. {_advice(what)}") from None
+        advice = _advice(f"{error.context} {what}")
+        raise _refused(file, line, f"is not {language}: {what}. {advice}") from None
     except YAMLError:
         raise _refused(file, 1, f"is not {language}: it holds a character that may not be there.") from None
     except RecursionError:

@@ -30,11 +30,13 @@ _TICK_SECONDS = 0.1
 
 
 class _Watched:
-    __slots__ = ("expired", "task", "until")
+    __slots__ = ("expired", "is_agents", "task", "until")
 
-    def __init__(self, until: float, task: asyncio.Task[Any]) -> None:
+    def __init__(self, until: float, task: asyncio.Task[Any], *, is_agents: bool = False) -> None:
         self.until = until
         self.task = task
+        self.is_agents = is_agents
+        """Whether it is the agent's own wish, of which its server knows nothing."""
         self.expired = False
 
 
@@ -72,9 +74,13 @@ class Deadline:
             _expire(watched)
 
     def late(self) -> bool:
-        """Whether the call of this task is being ended because its time is over."""
+        """Whether the call of this task is being ended because its server's time is over.
+
+        Not where its agent wanted it sooner: otherwise one agent could have a server left alone by all.
+        """
         task = asyncio.current_task()
-        return not self._ending and any(each.expired for each in self._watched if each.task is task)
+        mine = (each for each in self._watched if each.task is task)
+        return not self._ending and any(each.expired and not each.is_agents for each in mine)
 
     def left_seconds(self) -> float:
         """Until the call of this task is ended."""
@@ -132,7 +138,7 @@ class Deadline:
             seconds = self._patience_seconds(server)
         else:
             seconds = self._patience_seconds(server, route.call_seconds)
-        meta = call.params.get("_meta")
+        own, meta = seconds, call.params.get("_meta")
         if type(meta) is dict:
             if call.tried and STANDS_IN in meta:
                 # For the record, which has it by now: servers need not know of each other.
@@ -140,7 +146,7 @@ class Deadline:
                 call = replace(call, params={**call.params, "_meta": meta})
             if DEADLINE in meta:
                 call, seconds = _sooner(call, meta, seconds)
-        watched = _Watched(self._env.monotonic() + seconds, task)
+        watched = _Watched(self._env.monotonic() + seconds, task, is_agents=seconds < own)
         self._watched.add(watched)
         try:
             return await inner(call)

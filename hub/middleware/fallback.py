@@ -21,10 +21,10 @@ from typing import Final
 
 from connectors.base import RemoteError
 from connectors.jsonrpc import encode
-from hub.answers import Answers
 from hub.contract import is_unfit
 from hub.env import Env
 from hub.errors import HubError, UpstreamError, UpstreamFailed
+from hub.last_answers import Answers
 from hub.model import Call, Entry, Handler, Json, Result
 from hub.policy import decide
 from hub.route import DEADLINE, ROUTE, STANDS_IN, Candidate, Route

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from connectors.base import RemoteError
@@ -27,6 +26,7 @@ from hub.model import Call, Handler, Json, Result
 from hub.policy import Grants, Rule
 from hub.repeats import PAUSE_SECONDS, Repeats, fingerprint
 from hub.rules.quota import WORDS, Quota
+from hub.units import utc
 
 __all__ = ["META", "Limit"]
 
@@ -271,7 +271,7 @@ def _amounts(call: Call, plan: _Plan) -> tuple[int, int, int]:
 def _with_warning(result: Result, plan: _Plan) -> Result:
     """A result that tells the agent which of its own counts are four fifths used."""
     near = [
-        {**_numbers(tally.count, tally.most), "again_at": _moment(tally.count.until)}
+        {**_numbers(tally.count, tally.most), "again_at": utc(tally.count.until)}
         for tally in plan.tallies
         if tally.count.used * 5 >= tally.most * 4 and tally.allowance.whose != "server"
     ]
@@ -292,20 +292,20 @@ def _used_up(allowance: Allowance, count: Count, most: int, amount: int, now: fl
     if allowance.whose == "server":
         return _busy(allowance, wait)
     numbers = _numbers(count, most)
-    verb, done, what = {
-        "calls": ("make", "made", " calls"),
-        "bytes": ("move", "moved", " bytes of arguments and results"),
-        "cost": ("spend", "spent", ""),
-    }[count.measure]
     most_said, a = _number(numbers["most"]), "an" if numbers["per"] == "hour" else "a"
-    said = f"{_whose(allowance)} may {verb} {most_said}{what} {a} {numbers['per']}"
+    verb, done, what = {
+        "calls": ("make", "made", _calls(most)),
+        "bytes": ("move", "moved", f"{most_said} bytes of arguments and results"),
+        "cost": ("spend", "spent", most_said),
+    }[count.measure]
+    said = f"{_whose(allowance)} may {verb} {what} {a} {numbers['per']}"
     said += f" and have {done} {_number(numbers['used'])}"
     if count.measure != "calls" and count.used < most:
         needs = _number(amount / MILLIONTHS if count.measure == "cost" else amount)
         said += f"; this call would add {needs}"
     if amount > most:
         return _over(allowance, f"{said}, which is more than all of it.", wait, numbers)
-    again = _moment(count.until)
+    again = utc(count.until)
     said += f". Call again in {_seconds(wait)} s, at {again}."
     return _over(allowance, said, wait, {**numbers, "again_at": again})
 
@@ -316,12 +316,13 @@ def _too_fast(allowance: Allowance, wait: float) -> OverLimit:
         return _busy(allowance, wait)
     most, period = allowance.quota.rate
     numbers: Json = {"limit": "rate", "most": most, "per": WORDS[period]}
-    said = f"{_whose(allowance)} may make {_number(most)} calls a {WORDS[period]} and have just made them."
+    done = "it" if most == 1 else "them"
+    said = f"{_whose(allowance)} may make {_calls(most)} a {WORDS[period]} and have just made {done}."
     return _over(allowance, f"{said} Call again in {_seconds(wait)} s.", wait, numbers)
 
 
 def _too_many(allowance: Allowance, most: int) -> OverLimit:
-    said = f"{_whose(allowance)} may have {_number(most)} calls under way at once and have as many."
+    said = f"{_whose(allowance)} may have {_calls(most)} under way at once and have as many."
     said += f" Call again when one of them has ended, or in {_seconds(_BUSY_SECONDS)} s."
     return _over(allowance, said, _BUSY_SECONDS, {"limit": "concurrent", "most": most})
 
@@ -346,11 +347,11 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6f}".rstrip("0").rstrip(".")
 
 
+def _calls(most: int) -> str:
+    return f"{_number(most)} {'call' if most == 1 else 'calls'}"
+
+
 def _seconds(wait: float) -> str:
     """Rounded up, so that whoever waits as long is not too early."""
     whole = -(-wait // 0.01) / 100 if wait < 10 else float(-(-wait // 1))
     return f"{whole:g}" if whole < 100_000 else str(int(whole))
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -25,7 +25,8 @@ import anyio
 
 from connectors.base import RemoteError
 from connectors.jsonrpc import Budget, Malformed, encode, parse
-from hub.approvals.approvals import canonical, moment
+from hub.canonical import canonical
+from hub.counted import counted
 from hub.env import Env
 from hub.errors import Denied, InvalidParams, Refused, StoreError, UpstreamError
 from hub.model import Call, Handler, Json, Result
@@ -36,6 +37,7 @@ from hub.store import calls, repeatable
 from hub.store.calls import CallRow
 from hub.store.repeatable import Claim
 from hub.tasks import TASK_METHODS
+from hub.units import utc
 
 if TYPE_CHECKING:
     from hub.store.db import Store
@@ -181,16 +183,16 @@ class Once:
             if call.entry is not None and call.entry.reads_only:
                 return None
             raise Denied(
-                f"This call was begun at {moment(row.started)} (call {row.id}), and nobody knows whether it "
-                "did what it was to do. It is not made again: look, and then call with another key.",
+                f"This call was begun at {utc(row.started / 1000)} (call {row.id}), and nobody knows whether "
+                "it did what it was to do. It is not made again: look, and then call with another key.",
                 "unknown",
             )
         whole = _whole(row)
         if whole is None:
             raise Denied(
-                f"This call was made at {moment(row.started)} (call {row.id}) and is not made again. It "
+                f"This call was made at {utc(row.started / 1000)} (call {row.id}) and is not made again. It "
                 f"{'went well' if row.state == 'done' else 'failed'}; what it answered "
-                f"({row.result_bytes or 0} bytes) was not kept whole.",
+                f"({counted(row.result_bytes or 0, 'byte')}) was not kept whole.",
                 "cut",
             )
         return whole
@@ -220,7 +222,7 @@ def _purpose(place: _Place) -> str:
 
 def _again(result: Result, found: Claim) -> Result:
     meta = result.get("_meta")
-    about = {"call": found.call, "at": moment(found.at)}
+    about = {"call": found.call, "at": utc(found.at / 1000)}
     return {**result, "_meta": {**(meta if isinstance(meta, dict) else {}), REPEATED: about}}
 
 

@@ -15,7 +15,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any, Final
 
-from connectors.jsonrpc import encode
+from connectors.jsonrpc import encode_sorted
 from hub.errors import InvalidParams
 from hub.model import Call, Handler, Json, Result
 from hub.seal import Broken, Seal
@@ -59,17 +59,9 @@ def _bound(call: Call) -> list[str]:
     """Whose it is, and of which call: what a repetition has in common with the first."""
     assert call.entry is not None
     salient = {key: call.params[key] for key in ("name", "uri", "arguments") if key in call.params}
-    digest = hashlib.sha256(encode(_sorted(salient))).hexdigest()
+    # Clients may write the keys of the same arguments in another order.
+    digest = hashlib.sha256(encode_sorted(salient)).hexdigest()
     return [call.agent.name, call.method, call.entry.grant, digest]
-
-
-def _sorted(value: Any) -> Any:
-    """Clients may write the keys of the same arguments in another order."""
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
-        return [_sorted(item) for item in value]
-    return value
 
 
 def answers(params: Json) -> Json:

@@ -10,6 +10,7 @@ A call without references pays 0.3 us, and about 0.2 for each argument that is a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -23,6 +24,9 @@ __all__ = ["Refer"]
 
 _KEY: Final = "$result"
 _REFERENCES_MAX: Final = 32
+_OWN_BYTES_MAX: Final = 32 * 1024**2
+_ALL_BYTES_MAX: Final = 96 * 1024**2
+"""As JSON, in all calls that are under way: of one agent, and of all. In memory it is a few times that."""
 _METHODS: Final = ("tools/call", "prompts/get")
 _HOLDERS: Final = (dict, list)
 
@@ -30,6 +34,8 @@ _HOLDERS: Final = (dict, list)
 class Refer:
     def __init__(self, results: Results) -> None:
         self._results = results
+        self._taken: Counter[str] = Counter()
+        """By agent: how much was filled into its calls that are under way."""
 
     def __call__(self, call: Call, inner: Handler) -> Awaitable[Result]:
         arguments = call.params.get("arguments")
@@ -49,6 +55,15 @@ class Refer:
         found = [each for key in arguments for each in _references(arguments[key], f"/{key}")]
         if len(found) > _REFERENCES_MAX:
             raise _denied(f"At most {_REFERENCES_MAX} values of results can be filled into one call.")
+        taken = _Taken(self._taken, call.agent.name)
+        try:
+            return await inner(await self._filled_in(call, arguments, found, taken))
+        finally:
+            taken.leave()
+
+    async def _filled_in(
+        self, call: Call, arguments: Json, found: list[tuple[str, Json]], taken: _Taken
+    ) -> Call:
         left = FILLED_BYTES_MAX
         uses, labels, values = [], set(call.sources), dict[int, Any]()
         for where, reference in found:
@@ -58,12 +73,36 @@ class Refer:
             except Unreadable as error:
                 raise _denied(f"The argument at {where!r}: {error}") from None
             left -= filled.size_bytes
+            taken.take(filled.size_bytes)
             uses.append(filled.use(call.id, pointer, where))
             labels.update(filled.labels)
             values[_which(reference)] = filled.value
         await self._results.note(uses)
         params = {**call.params, "arguments": _filled(arguments, values)}
-        return await inner(replace(call, params=params, sources=tuple(sorted(labels))))
+        return replace(call, params=params, sources=tuple(sorted(labels)))
+
+
+class _Taken:
+    """What one call has in memory of what was filled in, and all of them together."""
+
+    def __init__(self, all: Counter[str], agent: str) -> None:
+        self._all = all
+        self._agent = agent
+        self._size = 0
+
+    def take(self, size: int) -> None:
+        """Raises `Denied`: it is too much."""
+        self._size += size
+        self._all[self._agent] += size
+        if self._all[self._agent] > _OWN_BYTES_MAX or self._all.total() > _ALL_BYTES_MAX:
+            raise _denied(
+                "Too much is being filled into calls that are under way: try again once they have ended."
+            )
+
+    def leave(self) -> None:
+        self._all[self._agent] -= self._size
+        if not self._all[self._agent]:
+            del self._all[self._agent]
 
 
 def _which(reference: Json) -> int:

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from connectors.jsonrpc import Budget, encode, parse
+from hub.counted import counted
 from hub.nearest import nearest
 from hub.results.outline import Group, Node
 from hub.results.pointers import joined, split
@@ -122,7 +123,7 @@ class Document:
             count = count_of(place) or 0
             if 0 <= position < count and str(position) == step:
                 return (place[position] if isinstance(place, list) else self._item(place, position)), position
-            has = f"an array of {count} items" + (f", 0 to {count - 1}" if count else "")
+            has = f"an array of {counted(count, 'item')}" + (f", 0 to {count - 1}" if count else "")
             raise NoSuchPlace(_nothing([*before, step], before, has))
         if kind == "object":
             found = place.get(step, _MISSING) if isinstance(place, dict) else self._member(place, step)

@@ -13,11 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from connectors.jsonrpc import Budget, encode, parse
 from hub.env import Env
-from hub.errors import StoreError
+from hub.errors import NoThread, StoreError
 from hub.model import Agent, Call, Json, Result
 from hub.results.document import Document, NoSuchPlace, TooLong
 from hub.results.handle import Long, prepared, short
@@ -27,6 +26,7 @@ from hub.sessions import reach_of
 from hub.store import results as table
 from hub.store import shares
 from hub.store.results import PART_LENGTH, ResultRow, Use
+from hub.threads import in_thread
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,6 +42,8 @@ FILLED_BYTES_MAX: Final = 16 * 1024**2
 
 _PREPARED_AT_ONCE: Final = 2
 """Each takes a few times its own size."""
+_READ_AT_ONCE: Final = 2
+"""A search goes through all of a text: the store's other readers are for those who ask for little."""
 _PARTS_A_TIME: Final = 16
 _SWEEP_SECONDS: Final = 3600.0
 _SWEPT_AT_ONCE: Final = 20
@@ -86,6 +88,7 @@ class Results:
         self._env = env
         self._settings = settings
         self._preparing = anyio.CapacityLimiter(_PREPARED_AT_ONCE)
+        self._reading = anyio.CapacityLimiter(_READ_AT_ONCE)
 
     async def start(self) -> None:
         """Forget what was not written to its end when the hub last ended. Raises `StoreError`."""
@@ -118,7 +121,11 @@ class Results:
         assert call.entry is not None
         schema = call.entry.definition.get("outputSchema") if call.entry.kind == "tool" else None
         schema = schema if isinstance(schema, dict) and result.get("isError") is not True else None
-        long = await anyio.to_thread.run_sync(prepared, result, schema, limiter=self._preparing)
+        try:
+            long = await in_thread(prepared, result, schema, limiter=self._preparing)
+        except NoThread:
+            # The call has been made: rather others wait than that its answer is lost.
+            long = prepared(result, schema)
         id = await self._write(call, long)
         return short(result, long, id, count, limit)
 
@@ -196,13 +203,15 @@ class Results:
             return work(Document(from_json(row.outline), row.length, fetch))
 
         try:
-            return await self._store.read(do)
+            async with self._reading:
+                return await self._store.read(do)
         except NoSuchPlace as error:
             raise Unreadable(str(error)) from None
 
     async def whole(self, row: ResultRow) -> str:
         """All of it. Raises `StoreError`."""
-        return await self._store.read(partial(table.text, id=row.id, start=0, end=row.length))
+        async with self._reading:
+            return await self._store.read(partial(table.text, id=row.id, start=0, end=row.length))
 
     async def value(self, agent: Agent, id: str, pointer: str, bytes_max: int) -> Filled:
         """What lies at a place of a result, to be given to a tool.

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 from connectors.jsonrpc import encode
+from hub.counted import counted
 from hub.model import Json
 from hub.results.document import Document, Place, count_of, is_long, kind_of
 from hub.results.pointers import joined
@@ -72,12 +73,12 @@ def _lines(
             yield f"First of {where}: {cut(first, sample)}"
     elif kind == "object" and (is_long(place) or not steps):
         total = count_of(place) or 0
-        yield f"{where}: object with {total} key{'' if total == 1 else 's'}"
+        yield f"{where}: object with {counted(total, 'key')}"
         shown = islice(document.members(place), keys) if depth else ()
         for key, each in shown:
             yield from _lines(document, (*steps, key), each, keys, levels, depth - 1, sample)
         if total > keys and depth:
-            yield f"… and {total - keys} more keys"
+            yield f"… and {counted(total - keys, 'more key')}"
     elif kind in ("string", "text"):
         total = count_of(place) or 0
         begins = document.characters(place, 0, min(total, max(20, sample // 2)))
@@ -85,7 +86,7 @@ def _lines(
         yield (
             f"{where}: {quoted}"
             if len(begins) == total
-            else f"{where}: {kind} of {total} characters: {quoted}…"
+            else f"{where}: {kind} of {counted(total, 'character')}: {quoted}…"
         )
     elif kind == "object":
         yield f"{where}: {sketch(document, place, levels, keys)}"
@@ -126,7 +127,7 @@ def _union(document: Document, places: list[Place], levels: int, keys: int) -> s
 def _object(document: Document, places: list[Place], levels: int, keys: int) -> str:
     total = max(count_of(place) or 0 for place in places)
     if levels <= 0:
-        return f"{{{total} keys}}" if total else "{}"
+        return f"{{{counted(total, 'key')}}}" if total else "{}"
     values: dict[str, list[Place]] = {}
     for place in places:
         for key, each in islice(document.members(place), keys):

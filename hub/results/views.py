@@ -25,6 +25,10 @@ _ROOM_FOR_THE_REST: Final = 160
 _CELL_BYTES_MAX: Final = 400
 _HIT_BYTES_MAX: Final = 200
 _LOOKED_AT_MAX: Final = 200
+_HITS_MAX: Final = 10_000
+_SEARCH_LENGTH_MAX: Final = 256
+_COLUMNS_MAX: Final = 64
+"""Each of those costs time for every item, or every character, that is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ def view(document: Document, query: Query, tokens_max: int) -> Json:
     Raises:
         NoSuchPlace: nothing lies there, or what does has no such columns.
     """
+    _check(query)
     steps, place = document.find(query.at)
     room = _Room(tokens_max * _BYTES_A_TOKEN - _ROOM_FOR_THE_REST - len(encode(joined(steps))))
     start = query.start or 0
@@ -76,6 +81,16 @@ def view(document: Document, query: Query, tokens_max: int) -> Json:
         key, value = next(document.members(place, start))
         return _described(document, (*steps, key), value, room)
     return _described(document, steps, place, room)
+
+
+def _check(query: Query) -> None:
+    """Whether it can be answered in a moment. Raises `NoSuchPlace`."""
+    if query.search and len(query.search) > _SEARCH_LENGTH_MAX:
+        raise NoSuchPlace(f"Search for at most {_SEARCH_LENGTH_MAX} characters.")
+    if query.search and (query.start or 0) > _HITS_MAX:
+        raise NoSuchPlace(f"A search finds at most {_HITS_MAX} places: search below one of them, with `at`.")
+    if len(query.columns) > _COLUMNS_MAX:
+        raise NoSuchPlace(f"Ask for at most {_COLUMNS_MAX} columns.")
 
 
 class _Room:

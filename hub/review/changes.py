@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.jsonrpc import encode
-from hub.commands.records import moment
 from hub.errors import InvalidParams
 from hub.home import Home
 from hub.manifests.manifest import load
 from hub.model import Json
-from hub.review.replay import Judge, Verdict, laid_over, loaded, moment_of, opened, was
+from hub.records import earliest, moment
+from hub.review.replay import Judge, Verdict, laid_over, loaded, opened, was
 from hub.store.past import PastCall
 
 __all__ = ["changes"]
@@ -80,7 +80,7 @@ def changes(
         InvalidParams: `since` is no duration, or there is no such agent.
         StoreError: the record cannot be read.
     """
-    oldest = moment_of(since, now)
+    oldest = earliest(since, now)
     base = load(home.manifests)
     new = loaded(*paths) if paths else base
     together = laid_over(base, new)

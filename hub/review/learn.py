@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from connectors.jsonrpc import Budget, encode, parse
-from hub.commands.records import moment
+from hub.counted import counted
 from hub.errors import InvalidParams, ManifestError
 from hub.home import Home
 from hub.manifests.manifest import SCHEMA_COMMENT, AgentManifest, Manifests, load, load_text
 from hub.manifests.text import read
 from hub.model import Entry, Json
 from hub.policy import When
-from hub.review.replay import Judge, Record, Verdict, asked, laid_over, moment_of, opened, was
+from hub.records import earliest, moment
+from hub.review.replay import Judge, Record, Verdict, asked, laid_over, opened, was
 from hub.review.seen import Seen
 from hub.review.text import line, mapping
 from hub.rules.moments import DAYS
@@ -111,7 +112,7 @@ def learn(home: Home, agent: str, *, now: float, since: str | None = None) -> Le
         InvalidParams: `since` is no duration, or nobody ever heard of that agent.
         StoreError: the record cannot be read.
     """
-    oldest = moment_of(since, now)
+    oldest = earliest(since, now)
     base = load(home.manifests)
     with opened(home) as record:
         past = _seen(record, base, oldest, agent)
@@ -224,13 +225,16 @@ def _notes(manifest: AgentManifest | None, kept: Json, past: _Past, failing: int
     lost = sum(used.not_kept for used in past.used.values())
     if lost:
         notes.append(
-            f"Of {lost} calls the arguments were not kept: what they used is not narrowed by arguments."
+            f"Of {counted(lost, 'call')} the arguments were not kept: what they used is not narrowed by "
+            "arguments."
         )
     hidden = sorted(f"{used.grant} ({name})" for used in past.used.values() for name in used.hidden)
     if hidden:
         notes.append(f"Secrets were taken out of the record, so any value is allowed: {', '.join(hidden)}.")
     if failing:
-        notes.append(f"{failing} calls would be refused all the same, by the servers' manifests of today.")
+        notes.append(
+            f"{counted(failing, 'call')} would be refused all the same, by the servers' manifests of today."
+        )
     rules = () if manifest is None else manifest.rules.may
     if any(rule.limits is not None or rule.repeat is not None for rule in rules):
         notes.append("Rules of today have `limits` or `repeat`, which are not carried over: add them.")
@@ -249,7 +253,8 @@ def _text(agent: str, kept: Json, past: _Past) -> str:
     if past.first is not None:
         days = f"{(moment(past.first) or '')[:10]} to {(moment(past.last) or '')[:10]}"
         said.append(
-            f"# Learnt from {past.count} calls, {days}. Look it over: what was not used is not in it."
+            f"# Learnt from {counted(past.count, 'call')}, {days}. Look it over: what was not used is not in "
+            "it."
         )
     said.append(f"agent: {agent}")
     said += [f"{key}: {line(kept[key])}" for key in ("title", "identify", "limits") if key in kept]
@@ -306,7 +311,7 @@ def _rules_of(used: _Used) -> list[tuple[str, Json]]:
 
 
 def _counted(count: int, last: int) -> str:
-    return f"{count} {'call' if count == 1 else 'calls'}, the last on {(moment(last) or '')[:10]}"
+    return f"{counted(count, 'call')}, the last on {(moment(last) or '')[:10]}"
 
 
 def _common(grants: list[str]) -> str:

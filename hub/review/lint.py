@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from hub.builtin.definitions import ALL, SERVER
-from hub.commands.records import definitions
 from hub.errors import Problem, StoreError
 from hub.home import Home
 from hub.manifests.manifest import Manifests, ServerManifest, load
 from hub.manifests.text import read
 from hub.model import Json
 from hub.policy import matches
-from hub.review import restrictions as policy_restrictions
-from hub.review import targets as policy_targets
+from hub.records import definitions
+from hub.review import restrictions, targets
 from hub.review.findings import Finding, Known, Subject
 from hub.review.replay import entries_of, laid_over, opened
 from hub.store.reading import ServerRow
@@ -94,8 +93,8 @@ def _invalid(problems: Sequence[Problem]) -> Iterator[Finding]:
 def _found(known: Known, new: Manifests) -> Iterator[Finding]:
     for agent in new.agents.values():
         subject = Subject(known, agent, read(agent.file))
-        yield from policy_targets.findings(subject)
-        yield from policy_restrictions.findings(subject)
+        yield from targets.findings(subject)
+        yield from restrictions.findings(subject)
     for server in new.servers.values():
         yield from _of_server(server, known)
 

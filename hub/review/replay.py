@@ -19,7 +19,7 @@ from hub.audit import leftover
 from hub.builtin.definitions import ALL, offer
 from hub.catalog import Catalog
 from hub.commands.remembered import picture
-from hub.errors import InvalidParams, ManifestError, Problem
+from hub.errors import ManifestError, Problem
 from hub.home import Home
 from hub.hub import METHOD_KINDS
 from hub.identity.tokens import Tokens
@@ -32,7 +32,6 @@ from hub.store.past import PastCall, past_calls, session_labels
 from hub.store.reading import ServerRow, TokenRow, list_servers, list_tokens
 from hub.store.tokens import NewToken
 from hub.tasks import TASK_METHODS
-from hub.units import lifetime_seconds
 
 __all__ = [
     "Asked",
@@ -45,7 +44,6 @@ __all__ = [
     "entries_of",
     "laid_over",
     "loaded",
-    "moment_of",
     "opened",
     "was",
 ]
@@ -324,11 +322,3 @@ def loaded(*paths: Path) -> Manifests:
     if missing or found.problems:
         raise ManifestError([*missing, *found.problems])
     return found
-
-
-def moment_of(since: str | None, now: float) -> int | None:
-    """The moment that `--since` means, in milliseconds since 1970. Raises `InvalidParams`."""
-    try:
-        return None if since is None else int((now - lifetime_seconds(since)) * 1000)
-    except ValueError as error:
-        raise InvalidParams(f"--since {since}: {error}") from None

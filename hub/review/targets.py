@@ -10,6 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from hub.builtin.definitions import SERVER
+from hub.counted import counted
 from hub.manifests.manifest import ServerManifest
 from hub.nearest import nearest
 from hub.policy import Grants, Rule, When, decide
@@ -161,7 +162,7 @@ def _wide(subject: Subject, rule: Rule) -> Iterator[Finding]:
         if changing:
             yield subject.finding(
                 "may-change", "note", rule,
-                f"covers {len(changing)} tools that may change something: {names_of(changing)}.",
+                f"covers {counted(len(changing), 'tool')} that may change something: {names_of(changing)}.",
                 "Name the tools, or write `readOnly: true`, if only reading is meant.",
             )  # fmt: skip
 

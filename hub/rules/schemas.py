@@ -20,8 +20,10 @@ from hub.nearest import did_you_mean
 if TYPE_CHECKING:
     import jsonschema_rs
 
-__all__ = ["NORMAL", "check", "spellings", "typed", "validator"]
+__all__ = ["NORMAL", "check", "is_small", "patterns_of", "spellings", "typed", "validator"]
 
+_SMALL_BYTES: Final = 64 * 1024
+"""Of a compiled pattern."""
 NORMAL: Final = ("path", "uri")
 
 _BY_TYPE: Final[Mapping[str, frozenset[str]]] = {
@@ -89,6 +91,28 @@ def check(schema: Any) -> None:
         validator({"it": schema})
     except ValueError as error:
         raise ValueError(_said(error)) from None
+
+
+def patterns_of(schema: Any) -> list[str]:
+    """All the regular expressions in the schema of one argument."""
+    found: list[str] = []
+    for _, part, _ in _parts(schema, "", ()):
+        if isinstance(part, dict):
+            found += [part["pattern"]] if isinstance(part.get("pattern"), str) else []
+            found += part["patternProperties"] if isinstance(part.get("patternProperties"), dict) else []
+    return found
+
+
+def is_small(pattern: str) -> bool:
+    """Whether it takes little time and memory: `^\\pL{100}$` takes 66 ms and 6 MiB."""
+    import jsonschema_rs
+
+    try:
+        small = jsonschema_rs.RegexOptions(size_limit=_SMALL_BYTES)
+        jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=small)
+    except ValueError:
+        return False
+    return True
 
 
 def _said(error: ValueError) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 
-from connectors.http_headers import decode_value, is_value
+from connectors.http_headers import NAMED, decode_value, is_value
 from connectors.jsonrpc import HEADER_MISMATCH
 from connectors.mirror import Mirrored, at, is_whole
 from hub.model import Json
@@ -30,16 +30,6 @@ _ONCE: Final = _ROUTING | {
 _PARAM: Final = b"mcp-param-"
 REPEATED: Final = b"\0repeated"
 """Under this name (which no header can have): the names, joined by commas, that came more than once."""
-
-NAMED: Final[Mapping[str, str]] = {
-    "tools/call": "name",
-    "prompts/get": "name",
-    "resources/read": "uri",
-    "tasks/get": "taskId",
-    "tasks/update": "taskId",
-    "tasks/cancel": "taskId",
-}
-"""Methods whose `Mcp-Name` header says again what a param says."""
 
 _SEEN_MAX: Final = 256
 

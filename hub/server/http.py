@@ -32,6 +32,7 @@ from hub.server.methods import AFTER, answer, before, failed, initialize, respon
 from hub.server.replies import (
     MODERN_STATUS,
     Rejection,
+    crowded,
     not_allowed,
     refused,
     send_end,
@@ -40,7 +41,7 @@ from hub.server.replies import (
 from hub.server.resumption import ResumableStream, serve_lost, serve_rest, serve_voice
 from hub.server.running import Work
 from hub.server.streams import EventStream, Outbox, serve_call, serve_watch
-from hub.server.wire_request import BrokenBody, Gone, Request, TooLarge
+from hub.server.wire_request import BrokenBody, Crowded, Gone, Request, TooLarge
 from hub.sessions import Session
 
 __all__ = ["HttpApp", "HttpSettings"]
@@ -339,6 +340,8 @@ async def _message(asked: _Asked, budget: Budget) -> tuple[Json, str]:
     except TooLarge:
         message = f"Request too large: at most {budget.bytes_max} bytes (the hub's setting `message`)"
         raise refused(413, message) from None
+    except Crowded as error:
+        raise crowded(str(error)) from None
     except BrokenBody as error:
         raise refused(400, str(error)) from None
     asked.work.waits_for_peer(False)

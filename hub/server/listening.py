@@ -22,6 +22,7 @@ from hub.server.changes import METHODS, Watch
 from hub.server.era import Caller, missing_tasks, read_envelope
 from hub.server.errors import Fault
 from hub.server.front import Front
+from hub.server.subscriptions import SUBSCRIPTIONS_MAX
 from hub.tasks import declares_tasks
 
 __all__ = ["SUBSCRIBING", "Wanted", "agree", "honoured", "subscribe", "unsubscribe"]
@@ -77,6 +78,10 @@ def honoured(params: Json) -> Wanted:
     tasks = asked.get(_TASKS, [])
     if type(tasks) is not list or not all(type(id) is str for id in tasks):
         raise Fault(INVALID_PARAMS, f"Invalid params: notifications.{_TASKS} must be an array of strings")
+    if len(uris) + len(tasks) > SUBSCRIPTIONS_MAX:
+        raise Fault(
+            INVALID_PARAMS, f"Invalid params: at most {SUBSCRIPTIONS_MAX} resources and tasks at once"
+        )
     if tasks and not declares_tasks(read_envelope(params).capabilities):
         raise missing_tasks()
     lists = tuple(key for key in _FILTER if asked.get(key) is True)

@@ -127,6 +127,8 @@ async def initialize(
         "capabilities": _capabilities(front, agent, modern=False),
         "serverInfo": SERVER_INFO,
     }
+    if front.hub.meta:
+        result["_meta"] = front.hub.meta
     instructions = front.instructions(agent)
     if instructions is not None:
         result["instructions"] = instructions
@@ -145,6 +147,8 @@ async def _discover(front: Front, caller: Caller, method: str, params: Json, not
     if text is None:
         capabilities = _capabilities(front, caller.agent, modern=True)
         result: Json = {"supportedVersions": SUPPORTED_VERSIONS, "capabilities": capabilities}
+        if front.hub.meta:
+            result["_meta"] = front.hub.meta
         instructions = front.instructions(caller.agent)
         if instructions is not None:
             result["instructions"] = instructions

@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Any, Final
 
-from hub.commands.os_user import os_user
+from hub.os_user import os_user
 
 __all__ = ["peer_of"]
 

@@ -18,11 +18,13 @@ from hub.server.errors import Fault
 from hub.server.methods import failure
 from hub.server.running import Work
 from hub.server.streams import HEADERS
+from hub.server.turns import RETRY_SECONDS
 from hub.server.wire_request import Header, Request
 
 __all__ = [
     "MODERN_STATUS",
     "Rejection",
+    "crowded",
     "not_allowed",
     "refused",
     "send_end",
@@ -68,6 +70,12 @@ def not_allowed(*methods: str) -> Rejection:
 def unauthorized(challenge: bytes = b"Bearer") -> Rejection:
     """`challenge` says where a token can be had (`protected_resource`)."""
     return refused(401, "Unauthorized: send a valid token", None, (b"www-authenticate", challenge))
+
+
+def crowded(message: str) -> Rejection:
+    about = {"reason": "busy", "retry_after_seconds": RETRY_SECONDS}
+    retry = (b"retry-after", b"%d" % RETRY_SECONDS)
+    return Rejection(429, Fault(INTERNAL_ERROR, message, about), None, retry)
 
 
 def too_many_streams(most: int) -> Rejection:

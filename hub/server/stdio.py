@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -39,7 +38,7 @@ from hub.server.front import STREAMS_MAX, VALUES_MAX, Front
 from hub.server.listening import SUBSCRIBING, Wanted, agree, honoured
 from hub.server.methods import answer, failure, initialize, is_use, respond, silenced
 from hub.server.standard import standard_streams
-from hub.server.streams import OUTBOX_MAX, acknowledged, closing, stamped
+from hub.server.streams import Notes, acknowledged, closing, stamped
 from hub.sessions import Session
 
 __all__ = ["serve_stdio", "serve_stream"]
@@ -134,7 +133,7 @@ class _Connection:
         self._told: Watch | None = None
         """What tells a legacy client of changes, from its handshake on."""
         self._writing = asyncio.Lock()
-        self._notes: deque[bytes] = deque(maxlen=OUTBOX_MAX)
+        self._notes = Notes()
         self._noted = anyio.Event()
 
     async def run(self, first: bytes) -> None:
@@ -372,7 +371,7 @@ class _Connection:
     # Out
 
     def _note(self, line: bytes) -> None:
-        self._notes.append(line)
+        self._notes.add(line)
         self._noted.set()
 
     async def _write_notes(self) -> None:
@@ -385,8 +384,7 @@ class _Connection:
     async def _write(self, line: bytes | None = None) -> None:
         """Write one message, after all notes that wait. A line is written whole or ends the connection."""
         async with self._writing:
-            lines = [*self._notes] if line is None else [*self._notes, line]
-            self._notes.clear()
+            lines = self._notes.take() if line is None else [*self._notes.take(), line]
             try:
                 waits = self._send(b"\n".join([*lines, b""]))
                 if waits is not None:  # Only then: a scope and its timer cost 10 us.

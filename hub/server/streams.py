@@ -28,6 +28,7 @@ __all__ = [
     "HEADERS",
     "KEEP_ALIVE",
     "EventStream",
+    "Notes",
     "Outbox",
     "acknowledged",
     "closing",
@@ -38,6 +39,7 @@ __all__ = [
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 OUTBOX_MAX: Final = 256
+OUTBOX_BYTES_MAX: Final = 4 * 1024 * 1024
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 HEADERS: Final = (
@@ -74,8 +76,31 @@ class EventStream:
         """Nothing more is said, whether all was said or not."""
 
 
+class Notes:
+    """What a reader is told if it keeps up: the newest so many, and so much of them; one at least."""
+
+    def __init__(self) -> None:
+        self._kept: deque[bytes] = deque()
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def add(self, note: bytes) -> None:
+        self._kept.append(note)
+        self._size += len(note)
+        while len(self._kept) > OUTBOX_MAX or (self._size > OUTBOX_BYTES_MAX and len(self._kept) > 1):
+            self._size -= len(self._kept.popleft())
+
+    def take(self) -> list[bytes]:
+        taken = [*self._kept]
+        self._kept.clear()
+        self._size = 0
+        return taken
+
+
 class Outbox:
-    """What one call tells its agent before the answer: at most 256 notes wait, the oldest go first.
+    """What one call tells its agent before the answer: at most 256 notes wait, or 4 MiB; the oldest go first.
 
     Args:
         silenced: Methods that the agent did not ask for.
@@ -89,7 +114,7 @@ class Outbox:
         self.let_go: list[int | None] = []
         """The server behind has ended its connection: how long it wants to be left alone, in ms."""
         self._silenced = silenced
-        self._notes: deque[tuple[str, Json]] = deque(maxlen=OUTBOX_MAX)
+        self._notes = Notes()
         self._messages: list[bytes] = []
         """Questions, and what else must not be left out."""
 
@@ -98,7 +123,7 @@ class Outbox:
             self.let_go = [params.get("retry")]
             self.fill()
         elif method not in self._silenced:
-            self._notes.append((method, params))
+            self._notes.add(notification(method, params))
             self.fill()
 
     @asynccontextmanager
@@ -111,8 +136,7 @@ class Outbox:
         self.fill()
 
     def take(self) -> list[bytes]:
-        taken = [*(notification(method, params) for method, params in self._notes), *self._messages]
-        self._notes.clear()
+        taken = [*self._notes.take(), *self._messages]
         self._messages.clear()
         self.filled = anyio.Event()
         return taken

@@ -115,7 +115,7 @@ class Subscriptions:
                 del self._pending[told]
                 self._pending[uri] = (uri, {**params, "uri": uri})
         for uri, held in self._held.items():
-            entry = self._hub.find("resource", uri)
+            entry = self._hub.find("resource", uri, agent)
             held.call = replace(held.call, agent=agent, entry=entry)
             old = held.watching
             granted = old is not None and decide(agent.grants, named("resource", old.server, old.uri)).allowed

@@ -17,14 +17,17 @@ from typing import Final
 
 import anyio
 
-from hub.server.turns import Turns
+from hub.server.bodies import Bodies
+from hub.server.turns import Turns, owner_of
 from hub.server.wire_connection import Connection
-from hub.server.wire_request import Request
+from hub.server.wire_request import AHEAD_BYTES_MAX, Request
 
 __all__ = ["Wire"]
 
 TICK_SECONDS: Final = 1.0
 CONNECTIONS_MAX: Final = 4096
+BACKLOG: Final = 1024
+"""How many may have connected before the event loop looks; further ones would try again after a second."""
 REFUSED_MAX: Final = 64
 """How many connections above the bound are told so; those above that are cut."""
 _END_SECONDS: Final = 2.0
@@ -54,6 +57,7 @@ class Wire:
         """By request that is under way."""
         self.turns = Turns(self.tasks, is_behind=is_behind)
         """Which requests are begun when."""
+        self.bodies = Bodies()
         self.loop: asyncio.AbstractEventLoop
         self.ended = anyio.Event()
         """Set once `serve` is over."""
@@ -67,7 +71,7 @@ class Wire:
     async def serve(self, listener: socket.socket) -> None:
         """Run until `stop` was called and all is answered, or until cancelled: then what is left is cut."""
         self.loop = asyncio.get_running_loop()
-        server = await self.loop.create_server(lambda: Connection(self), sock=listener)
+        server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
         try:
             await self._stopping.wait()
             server.close()
@@ -110,9 +114,20 @@ class Wire:
 
     def done(self, request: Request) -> None:
         self.tasks.pop(request, None)
+        if request.reserved:
+            self.bodies.leave(owner_of(request.head), request.reserved)
         self.turns.freed(request)
         if not self.tasks:
             self._settle()
+
+    def has_room(self, request: Request, size: int) -> bool:
+        """Whether so long a body may be read; a long one counts until its request is answered."""
+        if size <= AHEAD_BYTES_MAX:
+            return True
+        if not self.bodies.take(owner_of(request.head), size):
+            return False
+        request.reserved = size
+        return True
 
     def _settle(self) -> None:
         if not self.connections and not self.tasks and self._stopping.is_set():
@@ -120,6 +135,5 @@ class Wire:
 
     def _tick(self) -> None:
         self._timer = self.loop.call_later(TICK_SECONDS, self._tick) if self.connections else None
-        self.turns.tick()
         for connection in list(self.connections):
             connection.tick()

@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_begun", "_current", "_deaf", "_head_size", "_incoming", "_last_words", "_latest", "_memory",
         "_overhead", "_pairs", "_parser", "_patience", "_paused", "_queue", "_room", "_ticks", "_transport",
-        "_url", "_wire", "declared", "is_full", "lost",
+        "_url", "declared", "is_full", "lost", "wire",
     )  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         """Whether the client reads more slowly than it is written to."""
         self.declared = 0
         """The length that the message on its way gives; 0: none."""
-        self._wire = wire
+        self.wire = wire
         self._transport: asyncio.Transport
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._current: Request | None = None
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         link = transport.get_extra_info("socket")
         if link is not None and link.family != socket.AF_UNIX:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not self._wire.enter(self) and not transport.is_closing():
+        if not self.wire.enter(self) and not transport.is_closing():
             self._refuse(503, "Service unavailable: too many connections; try again later")
 
     def data_received(self, data: bytes) -> None:
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
         for request in {self._current, self._incoming}:
             if request is not None:
                 request.lost()
-        self._wire.leave(self)
+        self.wire.leave(self)
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -330,17 +330,17 @@ class Connection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         self._current = request
         self._patience = 0
-        self._wire.turns.take(request)
+        self.wire.turns.take(request)
 
     def run(self, request: Request) -> None:
         # A task for each request, named, as making up a name costs 0.2 us. One standing task for all of them,
         # woken by a future, would save as little, and could not be cancelled alone.
-        task = request.task = asyncio.Task(self._run(request), loop=self._wire.loop, name="request")
-        self._wire.tasks[request] = task
+        task = request.task = asyncio.Task(self._run(request), loop=self.wire.loop, name="request")
+        self.wire.tasks[request] = task
 
     async def _run(self, request: Request) -> None:
         try:
-            await self._wire.handle(request)
+            await self.wire.handle(request)
         except Exception:
             log.exception("a request failed in an unforeseen way")
             if not request.started:
@@ -349,7 +349,7 @@ class Connection(asyncio.Protocol):
         finally:
             if not request.ended:
                 self.abort()
-            self._wire.done(request)
+            self.wire.done(request)
 
     def _refuse(self, status: int, text: str) -> None:
         """Say no to what is no request, after the answers that are owed before, and end."""

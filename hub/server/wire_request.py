@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from hub.server.wire_connection import Connection
 
-__all__ = ["BrokenBody", "Gone", "Head", "Header", "Request", "TooLarge"]
+__all__ = ["BrokenBody", "Crowded", "Gone", "Head", "Header", "Request", "TooLarge"]
 
 Header = tuple[bytes, bytes]
 
@@ -45,6 +45,10 @@ class TooLarge(Exception):
 
 class BrokenBody(Exception):
     """What was posted is no HTTP. Its text says why."""
+
+
+class Crowded(BrokenBody):
+    """There are too many long bodies already: this one is not read."""
 
 
 class Head:
@@ -86,7 +90,7 @@ class Request:
 
     __slots__ = (
         "_asked", "_body", "_bytes_max", "_connection", "_error", "_on_gone", "_waiter", "_whole",
-        "ended", "head", "started", "task",
+        "ended", "head", "reserved", "started", "task",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: Head, body: bytes = b"", *, whole: bool = False) -> None:
@@ -96,6 +100,8 @@ class Request:
         """Whether an answer has begun to leave."""
         self.ended = False
         """Whether all of it has, though whoever answers may go on with something else."""
+        self.reserved = 0
+        """How much of memory is counted for its body."""
         self._connection = connection
         self._body: bytes | bytearray = body
         self._whole = whole
@@ -112,6 +118,7 @@ class Request:
 
         Raises:
             TooLarge: it is more than that; the connection ends after the answer.
+            Crowded: there are too many long ones; the connection ends after the answer.
             BrokenBody, Gone: it does not come to its end.
         """
         if not self._whole:
@@ -126,7 +133,7 @@ class Request:
         connection, self._asked, self._bytes_max = self._connection, True, bytes_max
         if connection.declared > bytes_max or len(self._body) > bytes_max:
             self.fail(TooLarge())
-        elif self._error is None:
+        elif self._error is None and self._has_room(connection.declared):
             connection.ask(self)
         while not self._whole:
             if self._error is not None:
@@ -136,6 +143,13 @@ class Request:
                 await self._waiter
             finally:
                 self._waiter = None
+
+    def _has_room(self, size: int) -> bool:
+        """Whether so much of a body may be read; fails it where not."""
+        if not self._connection.wire.has_room(self, size):
+            self.fail(Crowded("Too many long requests at once; nothing was done. Try again in a second"))
+            return False
+        return True
 
     def on_gone(self, call: Callable[[], None]) -> None:
         """Call this when the client leaves before it has its answer: at once, where it has left."""
@@ -272,6 +286,8 @@ class Request:
             self._body += data
         if self._asked and len(self._body) > self._bytes_max:
             self.fail(TooLarge())
+        elif self._asked and not self.reserved and len(self._body) > AHEAD_BYTES_MAX:
+            self._has_room(self._bytes_max)  # in chunks, it does not say how long it will be
 
     def complete(self) -> None:
         if self._error is None:

@@ -186,10 +186,11 @@ def decide(
 
 
 def close(connection: sqlite3.Connection, id: str, state: Literal["withdrawn", "void"]) -> bool:
-    """Whether it was open still, and now is not."""
+    """Whether it was open still, and now is not. A denial holds until its end, whatever its agent wants."""
     return (
         connection.execute(
-            "UPDATE approvals SET state = ? WHERE id = ? AND state IN ('pending', 'approved', 'denied')",
+            "UPDATE approvals SET state = ?1 WHERE id = ?2 "
+            "AND (state IN ('pending', 'approved') OR (state = 'denied' AND ?1 = 'void'))",
             (state, id),
         ).rowcount
         == 1

@@ -57,7 +57,10 @@ def open_for_writing(path: Path, synchronous: Synchronous = "normal") -> sqlite3
     nothing: dict[None, None] = {}
     sqlite3.register_adapter(type(None), nothing.get)
     sqlite3.register_adapter(bytes, bytes)
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}")
@@ -133,16 +136,29 @@ def _seen(path: Path) -> tuple[str, ...]:
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
+    # Whoever opens a database makes its log, if there is none, and the last to close takes it away: unless
+    # that one may only read. So where the log has nothing in it, the file is opened like any other, and
+    # writing is switched off. A log with something in it stays as it is: it may be evidence.
+    mode = "ro" if _has_log(path) else "rw"
     try:
-        return sqlite3.connect(
-            f"file:{quote(os.fspath(path.absolute()))}?mode=ro",
+        connection = sqlite3.connect(
+            f"file:{quote(os.fspath(path.absolute()))}?mode={mode}",
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
         )
+        connection.execute("PRAGMA query_only = ON")
+        return connection
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
+
+
+def _has_log(path: Path) -> bool:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def hinders(error: BaseException) -> bool:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from hub.env import Env
-from hub.errors import StoreError
+from hub.errors import NoThread, StoreError
 from hub.store.connection import Synchronous, open_read_only, why
 from hub.store.forgetting import truncate_log
 from hub.store.writer import QUEUE_MAX, Writer
+from hub.threads import in_thread
 
 __all__ = ["Store"]
 
@@ -118,7 +118,7 @@ class Store:
             wiped = self._writer.wipe()
             if wiped:
                 break
-        return await anyio.to_thread.run_sync(truncate_log, self.path) and wiped
+        return await in_thread(truncate_log, self.path) and wiped
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` in a worker thread on a connection that cannot write; sees all that was recorded.
@@ -127,7 +127,10 @@ class Store:
             StoreError: the database cannot be read.
         """
         await self._writer.catch_up()
-        return await anyio.to_thread.run_sync(self._read, work, limiter=self._limiter)
+        try:
+            return await in_thread(self._read, work, limiter=self._limiter)
+        except NoThread as error:
+            raise StoreError(f"The hub's record cannot be read: {error}") from None
 
     def _close_readers(self) -> None:
         while self._readers:

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from hub.env import Env
-from hub.errors import StoreBusy, StoreError
+from hub.errors import NoThread, StoreBusy, StoreError
 from hub.store.calls import ROWS_MAX, outcome_of, write_rows
 from hub.store.connection import Synchronous, hinders, open_for_writing, why
 from hub.store.journal import Journal
-from hub.store.left import open_journal
+from hub.store.recovery import open_journal
+from hub.threads import start
 
 __all__ = ["OWED_MAX", "QUEUE_MAX", "Work", "Writer"]
 
@@ -79,7 +80,11 @@ class Writer:
 
     async def start(self) -> None:
         """Open the database. Raises `StoreError`."""
-        self._thread.start()
+        try:
+            start(self._thread)
+        except NoThread as error:
+            self._ended.set_result(None)
+            raise StoreError(f"The hub's record cannot be written: {error}") from None
         await asyncio.shield(self._opened)
 
     async def stop(self) -> None:
@@ -180,8 +185,7 @@ class Writer:
         for waiter, item in group:
             if isinstance(waiter, asyncio.Future) and waiter.cancelled() and isinstance(item, tuple):
                 # Nobody is left who would owe it: its agent has gone.
-                outcome = outcome_of(item)
-                if outcome is not None:
+                if (outcome := outcome_of(item)) is not None:
                     self.owe(outcome)
             else:
                 self._settle(waiter, None, StoreError(sentence))

@@ -1,1 +1,4 @@
-"""Servers, supervised: one of them, all of them, and what each link to one needs."""
+"""Servers, supervised: `fleet.Fleet` has all, `upstream.Upstream` is one, `berth.Berth` one link to it.
+
+How bytes get to a server and back is not known here: that is `connectors`.
+"""

@@ -137,6 +137,7 @@ class Berth:
         self._hurry = anyio.Event()
         self._ending = anyio.Event()
         self._was_ready = False
+        self._logged: str | None = None
         self._retired = False
         self._retry_at = 0.0
 
@@ -181,7 +182,10 @@ class Berth:
             self.retry_at = self._env.now() + wait
             self.needs_login, self._may_pass = failure.needs_login, failure.may_pass
             self.fail(failure.reason)
-            log.warning("%s: %s", self._server, self.reason)
+            if self._was_ready or self.reason != self._logged:
+                # Once, not at each of many attempts.
+                log.warning("%s: %s", self._server, self.reason)
+            self._logged = self.reason
             if not failure.may_pass:
                 # Not again by itself: only somebody who asks may have changed what is wrong.
                 await self._wanted.wait()

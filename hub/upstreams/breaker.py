@@ -14,6 +14,7 @@ import math
 from typing import Final, Literal
 
 from hub.backoff import retry_wait_seconds
+from hub.counted import counted
 from hub.env import Env
 from hub.errors import UpstreamDown, UpstreamFailed
 from hub.route import Breaking
@@ -61,7 +62,7 @@ class Breaker:
         if self._asked:
             why = "it asked to be left alone"
         else:
-            why = f"{self.failures} call{'s' if self.failures != 1 else ''} in a row failed"
+            why = f"{counted(self.failures, 'call')} in a row failed"
         left = math.ceil(self.left_seconds)
         return f"{why}; {f'no call before {left} s' if left else 'the next call tries it again'}"
 

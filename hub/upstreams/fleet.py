@@ -15,19 +15,21 @@ from anyio.abc import TaskGroup
 
 from connectors.base import Access, Context
 from connectors.children import Children
+from connectors.large import Large
 from hub import __version__
 from hub.builtin.own import SERVER, Own
 from hub.catalog import Catalog
 from hub.env import Env
 from hub.errors import InvalidParams, UpstreamDown, UpstreamError
 from hub.home import Home
-from hub.logins import Logins, sites_of
+from hub.kept_logins import Logins, sites_of
 from hub.manifests.manifest import ServerManifest
 from hub.mask import Mask
 from hub.model import Call, Json, Result
 from hub.parts import Parts
 from hub.secrets import Secrets
 from hub.secrets_file import logins_file
+from hub.settings import Settings
 from hub.upstreams.learn import Known
 from hub.upstreams.moved import outward
 from hub.upstreams.pins import Pins
@@ -53,17 +55,19 @@ class Fleet:
         home: Home,
         children: Children,
         secrets: Secrets,
+        settings: Settings,
         *,
-        starts_at_once: int,
         save: Callable[[ServerManifest, Known], None],
         swap: Callable[[Catalog], None],
         own: Own,
         parts: Parts,
         pins: Pins,
         late: Callable[[], bool],
+        hub: str,
     ) -> None:
         """
         Args:
+            hub: The name that this hub tells its agents' clients.
             late: Whether the call of this task is being ended because its time is over.
             own: Stands where the server `hub` would.
             pins: Says which of servers' tools are kept back.
@@ -77,6 +81,7 @@ class Fleet:
         self._home = home
         self._children = children
         self._secrets = secrets
+        self._large = Large(settings.large_bytes_max)
         self._save = save
         self._swap = swap
         self._own = own
@@ -95,12 +100,13 @@ class Fleet:
             self._context,
             self.logins.agents,
             self.mask,
-            anyio.CapacityLimiter(starts_at_once),
+            anyio.CapacityLimiter(settings.starts_at_once),
             self._changed,
             self._keep_line,
             parts,
             pins.check,
             late,
+            hub,
         )
 
     def send(self, call: Call) -> Awaitable[Result]:
@@ -318,6 +324,7 @@ class Fleet:
             cwd=None if manifest.cwd is None else self._home.path / expand(manifest.cwd),
             era=manifest.era,
             message_bytes_max=manifest.limits.message,
+            large=self._large,
             concurrent_max=manifest.limits.concurrent,
             memory_bytes_max=manifest.limits.memory,
             files_max=manifest.limits.files,

@@ -1,4 +1,4 @@
-"""Looks at a server's lists again when it says that they changed: not more often than once a second."""
+"""Looks at a server's lists again when it says that they changed: once a second at most, long ones seldom."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import anyio
 from connectors.base import Link, LinkError
 from hub.model import Kind
 from hub.upstreams.hearing import Hearing
+from hub.upstreams.learn import Known
 
-__all__ = ["Freshness"]
+__all__ = ["Freshness", "pause_seconds"]
 
 log = logging.getLogger(__name__)
 
 _REFRESH_SECONDS: Final = 1.0
 """At most one new look in this time, however often it says they changed (T8)."""
+_ENTRIES_A_SECOND: Final = 2000
+"""A longer list is looked at less often: each entry that may be another costs the hub some 50 us (T8)."""
 
 
 class Freshness:
@@ -26,15 +29,18 @@ class Freshness:
         server: str,
         learn: Callable[[Link, frozenset[Kind]], Awaitable[None]],
         seconds: float,
+        known: Callable[[], Known | None],
     ) -> None:
         """
         Args:
             learn: Reads its lists of these kinds. Raises `LinkError`.
             seconds: How long that may take.
+            known: What was last learnt.
         """
         self._server = server
         self._learn = learn
         self._seconds = seconds
+        self._known = known
         self._stale: set[Kind] = set()
         self._some = anyio.Event()
 
@@ -64,4 +70,10 @@ class Freshness:
                 log.warning(
                     "%s: its lists could not be read again: %s", self._server, error or "no answer in time"
                 )
-            await anyio.sleep(_REFRESH_SECONDS)
+            await anyio.sleep(pause_seconds(self._known()))
+
+
+def pause_seconds(known: Known | None) -> float:
+    """How long a server that was found to have this is not asked again."""
+    entries = 0 if known is None else sum(map(len, known.definitions.values()))
+    return max(_REFRESH_SECONDS, entries / _ENTRIES_A_SECOND)

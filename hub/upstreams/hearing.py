@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from connectors.base import SUBSCRIPTION_ID_KEY, Json, Link, LinkError, RemoteError
-from connectors.jsonrpc import METHOD_NOT_FOUND
+from connectors.jsonrpc import METHOD_NOT_FOUND, encode
 from hub.backoff import retry_wait_seconds
 from hub.errors import InvalidParams, UpstreamDown
 from hub.model import Kind
+from hub.templates import URI_LENGTH_MAX
 from hub.upstreams.learn import CHANGES
 from hub.watching import Watching
 
@@ -45,6 +46,8 @@ _STEADY_SECONDS: Final = 60.0
 _AT_ONCE: Final = 16
 _DEPTH_MAX: Final = 64
 """How far up from an updated URI a watched one is looked for."""
+_SAID_BYTES_MAX: Final = 16 * 1024
+"""Of an update, as JSON."""
 _UPDATED: Final = "notifications/resources/updated"
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 _URIS: Final = "resourceSubscriptions"
@@ -124,7 +127,8 @@ class Hearing:
         elif method == _UPDATED:
             uri = params.get("uri")
             if type(uri) is str:
-                self._tell(uri, _plain(params))
+                if len(uri) <= URI_LENGTH_MAX or uri in self._watched:
+                    self._tell(uri, _short(_plain(params)))
             elif uri is None:
                 # Our own link says so after a gap.
                 self._forget()
@@ -340,6 +344,11 @@ def _says(link: Link, capability: str, detail: str) -> bool:
 
 def _not_told(server: str) -> InvalidParams:
     return InvalidParams(f"Server {server!r} does not tell of changes of this resource")
+
+
+def _short(params: Json) -> Json:
+    """What may wait for slow readers: where it says a lot besides, the URI alone."""
+    return params if len(params) == 1 or len(encode(params)) <= _SAID_BYTES_MAX else {"uri": params["uri"]}
 
 
 def _plain(params: Json) -> Json:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import anyio.to_thread
-
-from connectors.base import Json, Link, LinkError, RemoteError
-from connectors.jsonrpc import METHOD_NOT_FOUND
-from hub.model import Kind
-from hub.upstreams.schema_budget import REFUSED, too_much
+from connectors.base import ConfigError, Json, Link, LinkError, RemoteError
+from connectors.jsonrpc import METHOD_NOT_FOUND, Spelt, encode
+from hub.errors import NoThread
+from hub.model import HUB_KEY, Kind
+from hub.schema_budget import REFUSED, too_much
+from hub.threads import in_thread
 
 __all__ = ["CHANGES", "Known", "learn", "whole_ms"]
 
@@ -35,6 +35,9 @@ _LISTS: Final[Mapping[Kind, tuple[str, str, str]]] = {
 
 _PAGES_MAX: Final = 1000
 _ENTRIES_MAX: Final = 100_000
+_TOOLS_MAX: Final = 20_000
+_BYTES_MAX: Final = 32 * 1024**2
+"""Of one list, as JSON, over all its pages."""
 _PAGES_AT_ONCE: Final = 16
 """How many pages are looked at together: there may be many small ones, and a few huge ones."""
 
@@ -61,16 +64,22 @@ class Known:
         return {kind: self.ttl_ms[kind] for kind in kinds if kind in self.ttl_ms}
 
 
-async def learn(link: Link, kinds: frozenset[Kind] | None, known: Known | None) -> Known:
+async def learn(link: Link, kinds: frozenset[Kind] | None, known: Known | None, hub: str = "") -> Known:
     """What the server offers now.
 
     Args:
         kinds: Which lists to ask for; `None` for all. Others are taken from `known`.
         known: What it offered before: kept for a list that it refuses to give now.
+        hub: The name of this hub, which is no server of its own.
 
     Raises:
+        ConfigError: it leads back to this hub.
         LinkError: the link failed, or a list has no end.
     """
+    if hub and link.peer.meta.get(HUB_KEY) == hub:
+        # A client's configuration, most often, in which the hub stands: its tools would be its own once more,
+        # and those again.
+        raise ConfigError("leads back to this very hub. Take it out of the manifests.")
     before: Mapping[Kind, tuple[Json, ...]] = known.definitions if known is not None else {}
     found: dict[Kind, tuple[Json, ...]] = {}
     ttl_ms: dict[Kind, int] = {}
@@ -101,26 +110,33 @@ async def _list(link: Link, method: str, key: str) -> tuple[tuple[Json, ...], in
     ttls: list[int] = []
     cursors: set[str] = set()
     params: Json = {}
-    fitted = 0
+    fitted = size = 0
+    most = _TOOLS_MAX if method == "tools/list" else _ENTRIES_MAX
     for number in range(1, _PAGES_MAX + 1):
         result = await link.request(method, params)
         page = result.get(key)
         if not isinstance(page, list):
             raise LinkError(f"its answer to {method} has no list {key!r}")
         found.extend(page)
+        size += len(result.text if isinstance(result, Spelt) else encode(page))
+        if size > _BYTES_MAX:
+            raise LinkError(f"its answers to {method} are longer than {_BYTES_MAX} bytes together")
         ttls.append(whole_ms(result.get("ttlMs")))
         cursor = result.get("nextCursor")
-        if method == "tools/list" and (cursor is None or number % _PAGES_AT_ONCE == 0):
+        if cursor is None or number % _PAGES_AT_ONCE == 0:
             # A server decides how long that takes, so that others go on meanwhile.
-            found[fitted:] = await anyio.to_thread.run_sync(_fitted, found[fitted:])
+            try:
+                found[fitted:] = await in_thread(_fitted, found[fitted:])
+            except NoThread as error:
+                raise LinkError(str(error)) from None
             fitted = len(found)
-        if cursor is None:
+        if cursor is None and len(found) <= most:
             return tuple(found), min(ttls)
-        if not isinstance(cursor, str) or cursor in cursors or len(found) > _ENTRIES_MAX:
+        if not isinstance(cursor, str) or cursor in cursors or len(found) > most:
             break
         cursors.add(cursor)
         params = {"cursor": cursor}
-    raise LinkError(f"its answers to {method} have no end: after {len(found)} entries there is always more")
+    raise LinkError(f"its answers to {method} have no end: {len(found)} entries, and more")
 
 
 def _fitted(found: list[Json]) -> list[Json]:
@@ -130,7 +146,10 @@ def _fitted(found: list[Json]) -> list[Json]:
 
 def _fitting(definition: Json) -> Json:
     why = too_much(definition)
-    return definition if why is None else {"name": str(definition.get("name"))[:200], REFUSED: why}
+    if why is None:
+        return definition
+    named = ("name", "uri", "uriTemplate")
+    return {**{key: str(definition[key])[:200] for key in named if key in definition}, REFUSED: why}
 
 
 def whole_ms(given: object) -> int:

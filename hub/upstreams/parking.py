@@ -43,6 +43,8 @@ QUESTION_KINDS: Final[Mapping[str, str]] = {
 QUESTION_SECONDS: Final = 600.0
 """How long a question may be out before its call is given up."""
 _PARKED_MAX: Final = 1000
+_PARKED_OF_AGENT_MAX: Final = 300
+"""An agent that never answers leaves room for others."""
 
 Asked = Callable[[str, Json], Awaitable[Json]]
 """`(method, params)` of a server's question -> the answer. Raises `RemoteError` to answer with an error."""
@@ -155,7 +157,8 @@ class Parking:
             UpstreamDown: too many calls wait for answers already.
             Exception: what `request` raises.
         """
-        if len(self._parked) >= _PARKED_MAX:
+        mine = sum(parked.agent == call.agent.name for parked in self._parked.values())
+        if len(self._parked) >= _PARKED_MAX or mine >= _PARKED_OF_AGENT_MAX:
             raise UpstreamDown("Too many calls wait for answers to questions; try again later")
         parked = _Parked(call, self._env.random_bytes(16).hex())
         self._parked[parked.ticket] = parked

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connectors.jsonrpc import Budget, encode, encode_sorted, parse
-from hub.commands.records import moment
 from hub.failure import Failure
+from hub.records import moment
 
 if TYPE_CHECKING:
     from hub.catalog import Catalog

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from connectors.jsonrpc import encode_sorted
 from hub.catalog import is_offered
 from hub.errors import Denied
+from hub.schema_budget import REFUSED
 from hub.store import pins
 from hub.store.pins import Look, Note, PinRow
-from hub.upstreams.schema_budget import REFUSED
 
 if TYPE_CHECKING:
     from hub.catalog import Offer

@@ -44,3 +44,5 @@ class Surroundings:
     """Called before a call goes to a server that had to be started for it. Raises `Denied`."""
     late: Callable[[], bool]
     """Whether the call of this task is being ended because its time is over."""
+    hub: str
+    """The name that this hub tells its agents' clients."""

@@ -61,7 +61,7 @@ class Upstream:
         self.breaker = Breaker(self.name, around.env, manifest.breaking)
         self._around = around
         self._env = around.env
-        self._freshness = Freshness(self.name, self._learn, manifest.limits.connect)
+        self._freshness = Freshness(self.name, self._learn, manifest.limits.connect, lambda: self.known)
         self.main = self._berth(manifest.era, {}, None, shared=True)
         self._passing = Passing(self._env, manifest.mirrors, lambda: self.known, self._learn, around.check)
         self._own: dict[_Key, tuple[Berth, anyio.CancelScope]] = {}
@@ -273,7 +273,7 @@ class Upstream:
                 scope.cancel()
 
     def _berth(self, era: Era, capabilities: Json, account: str | None, *, shared: bool) -> Berth:
-        limits, connector = self.manifest.limits, self.manifest.connect
+        limits, connector, clock = self.manifest.limits, self.manifest.connect, self._env.monotonic
         hearing = Hearing(self.name, self._around, self._freshness.changed, asks_for_lists=shared)
         idle = limits.idle if connector.lasting else math.inf if shared else _OWN_IDLE_SECONDS
 
@@ -304,7 +304,7 @@ class Upstream:
             self._around.starts,
             login=f"hub login {self.name}" + (f" --agent {account}" if account is not None else ""),
             may_ask=bool(capabilities),
-            room=Room(self.name, limits.concurrent or (64 if connector.lasting else 256)),
+            room=Room(self.name, limits.concurrent or (64 if connector.lasting else 256), clock),
             connect_seconds=limits.connect,
             idle_seconds=idle,
             last_words=self._last_words,
@@ -385,7 +385,7 @@ class Upstream:
         await self._learn(link, None)
 
     async def _learn(self, link: Link, kinds: frozenset[Kind] | None) -> None:
-        known = await learn(link, kinds, self.known)
+        known = await learn(link, kinds, self.known, self._around.hub)
         if known != self.known:
             self.known = known
             self._around.changed(self, known)

@@ -3,9 +3,10 @@
 `python -m tests.faults.flood`, with an order in JSON on its standard input: see `_flood`.
 
 It shares the machine with what it measures, and is as thin as Python allows: a call is one `send`, one
-`recv` and no parser (some 10 us of CPU; some 75,000 a second against something that does nothing). An answer
-is taken to come in one piece; only its status is looked at, and whether it has what a good one has in it. A
-connection has at most one call under way. Where none is free, a call is not sent, but counted: `unsent`.
+`recv` and no parser (some 10 us of CPU; some 75,000 a second against something that does nothing). Of an
+answer only its status is looked at, its length, and whether its first piece has what a good one has in it. A
+connection has at most one call under way. Where none is free, another one is made; where there are as many as
+there may be, a call is not sent, but counted: `unsent`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import select
 import socket
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from time import perf_counter as clock
 from typing import TYPE_CHECKING
 
 from tests.faults.figures import at
@@ -48,6 +49,8 @@ class Flooded:
     """Until the last answer, where that took longer than the sending."""
     sent: int = 0
     unsent: int = 0
+    connections: int = 0
+    """How many it took, in the end."""
     good: int = 0
     good_p99: float = 0.0
     shed: int = 0
@@ -73,14 +76,26 @@ class Flood:
 
 @asynccontextmanager
 async def flooding(
-    port: int, request: bytes, *, connections: int, seconds: float, rate: float = AS_FAST_AS_ANSWERED
+    port: int,
+    request: bytes,
+    *,
+    connections: int,
+    connections_max: int = 0,
+    seconds: float,
+    rate: float = AS_FAST_AS_ANSWERED,
 ) -> AsyncIterator[Flood]:
-    """Send so many calls a second for so long. It has begun when the block is entered, and ends with it."""
+    """Send so many calls a second for so long. It has begun when the block is entered, and ends with it.
+
+    Args:
+        connections: How many there are when it begins.
+        connections_max: How many there may be in the end, if that is more. Each is an open file.
+    """
     import anyio
 
     order = {
         "port": port,
         "connections": connections,
+        "connections_max": max(connections, connections_max),
         "rate": rate,
         "seconds": seconds,
         "request": request.decode(),
@@ -103,19 +118,113 @@ async def flooding(
             await process.aclose()
 
 
-def _flood(port: int, connections: int, rate: float, seconds: float, request: str) -> Flooded:
-    sent = request.encode()
-    clock = time.perf_counter
-    lines = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
-    by_number = {line.fileno(): line for line in lines}
-    ready = select.epoll()
-    for number, line in by_number.items():
+class _Lines:
+    """The connections: one call at a time on each."""
+
+    def __init__(self, port: int, connections: int, connections_max: int, request: bytes) -> None:
+        self._to = ("127.0.0.1", port)
+        self._most = connections_max
+        self._request = request
+        self._ready = select.epoll()
+        self._open: dict[int, socket.socket] = {}
+        self._free: deque[int] = deque()
+        self._since: dict[int, float] = {}
+        """By what is under way: when it began."""
+        self._left: dict[int, int] = {}
+        """By what has begun to be answered: how many bytes are to come."""
+        self.good = list[float]()
+        self.shed = list[float]()
+        self.other: dict[str, int] = {}
+        for _ in range(connections):
+            line = socket.create_connection(self._to)
+            line.setblocking(False)
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._ready.register(line.fileno(), select.EPOLLIN)
+            self._open[line.fileno()] = line
+            self._free.append(line.fileno())
+
+    @property
+    def connections(self) -> int:
+        return len(self._open)
+
+    @property
+    def under_way(self) -> int:
+        return len(self._since)
+
+    @property
+    def has_room(self) -> bool:
+        return bool(self._free) or len(self._open) < self._most
+
+    def call(self) -> None:
+        """Begin one, on a new connection where all others wait."""
+        if self._free:
+            number = self._free.popleft()
+            self._since[number] = clock()
+            self._open[number].send(self._request)
+            return
+        line = socket.socket()
         line.setblocking(False)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        ready.register(number, select.EPOLLIN)
-    free = deque(by_number)
-    under_way: dict[int, float] = {}
-    good, shed, other = list[float](), list[float](), dict[str, int]()
+        self._since[line.fileno()] = clock()
+        self._open[line.fileno()] = line
+        line.connect_ex(self._to)
+        self._ready.register(line.fileno(), select.EPOLLOUT)
+
+    def look(self, seconds: float) -> None:
+        """Take what has come until then."""
+        for number, event in self._ready.poll(seconds):
+            line = self._open[number]
+            if event & select.EPOLLOUT and not event & (select.EPOLLERR | select.EPOLLHUP):
+                line.send(self._request)
+                self._ready.modify(number, select.EPOLLIN)
+                continue
+            try:
+                data = line.recv(_READ_BYTES)
+            except OSError:
+                data = b""
+            if not data:
+                self._lost(number)
+            elif number in self._since:
+                self._heard(number, data)
+
+    def _lost(self, number: int) -> None:
+        self._ready.unregister(number)
+        self._open.pop(number).close()
+        self._left.pop(number, None)
+        if self._since.pop(number, None) is None:
+            self._free.remove(number)
+        self._count("cut")
+
+    def _heard(self, number: int, data: bytes) -> None:
+        left = self._left.pop(number, None)
+        if left is None:
+            head = data.find(b"\r\n\r\n") + 4
+            length = data.find(b"content-length: ", 0, head) + 16
+            left = head + int(data[length : data.find(b"\r", length)])
+            status = data[9:12]
+            if b'"content"' in data:
+                kind = self.good
+            elif status < b"500" and b"retry" in data:
+                kind = self.shed
+            else:
+                self._count(status.decode())
+                kind = []
+            kind.append(clock() - self._since[number])
+        left -= len(data)
+        if left > 0:
+            self._left[number] = left
+        else:
+            del self._since[number]
+            self._free.append(number)
+
+    def _count(self, word: str) -> None:
+        self.other[word] = self.other.get(word, 0) + 1
+
+
+def _flood(
+    port: int, connections: int, connections_max: int, rate: float, seconds: float, request: str
+) -> Flooded:
+    lines = _Lines(port, connections, connections_max, request.encode())
     begun = due = unsent = 0
     sys.stdout.write(BEGUN.decode())
     sys.stdout.flush()
@@ -124,10 +233,8 @@ def _flood(port: int, connections: int, rate: float, seconds: float, request: st
         passed = clock() - began
         if passed < seconds:
             due = int(passed * rate)
-            while begun < due and free:
-                number = free.popleft()
-                under_way[number] = clock()
-                by_number[number].send(sent)
+            while begun < due and lines.has_room:
+                lines.call()
                 begun += 1
                 if not begun % 64:
                     break  # what has been answered meanwhile is looked at first
@@ -135,43 +242,25 @@ def _flood(port: int, connections: int, rate: float, seconds: float, request: st
                 if begun < due and rate < AS_FAST_AS_ANSWERED:
                     unsent += due - begun
                 begun = due
-        elif under_way and passed < seconds + LAST_SECONDS:
+        elif lines.under_way and passed < seconds + LAST_SECONDS:
             due = begun
         else:
             break
-        for number, _ in ready.poll(0 if begun < due and free else STEP_SECONDS):
-            try:
-                data = by_number[number].recv(_READ_BYTES)
-            except OSError:
-                data = b""
-            since = under_way.pop(number, None)
-            if not data:
-                ready.unregister(number)
-                if since is None:
-                    free.remove(number)
-                other["cut"] = other.get("cut", 0) + 1
-            elif since is not None:
-                took, status = clock() - since, data[9:12]
-                free.append(number)
-                if b'"content"' in data:
-                    good.append(took)
-                elif status < b"500" and b"retry" in data:
-                    shed.append(took)
-                else:
-                    other[status.decode()] = other.get(status.decode(), 0) + 1
-    took = clock() - began
-    if under_way:
-        other["none"] = len(under_way)
+        lines.look(0 if begun < due and lines.has_room else STEP_SECONDS)
+    took, good, shed, other = clock() - began, lines.good, lines.shed, lines.other
+    if lines.under_way:
+        other["none"] = lines.under_way
     return Flooded(
-        took,
-        len(good) + len(shed) + sum(other.values()),
-        unsent,
-        len(good),
-        at(good, 99),
-        len(shed),
-        at(shed, 50),
-        at(shed, 99),
-        other,
+        seconds=took,
+        sent=len(good) + len(shed) + sum(other.values()),
+        unsent=unsent,
+        connections=lines.connections,
+        good=len(good),
+        good_p99=at(good, 99),
+        shed=len(shed),
+        shed_p50=at(shed, 50),
+        shed_p99=at(shed, 99),
+        other=other,
     )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import anyio
 
-from hub.store import reading
 from tests.faults.agents import Agent, opened
 from tests.faults.figures import Figures
 from tests.faults.places import Place
 from tests.homes import done
+from tests.store_room import recorded_calls
 
 __all__ = ["Noting", "judged"]
 
@@ -105,16 +105,8 @@ def judged(found: Figures, home: Path, receipts: Path, answered: set[str]) -> No
 
 
 def _states(home: Path) -> dict[str, str]:
-    connection = reading.open_read_only(home / ".hub" / "hub.db")
-    try:
-        found: dict[str, str] = {}
-        before = None
-        while page := reading.list_calls(connection, reading.CallFilter(before=before, limit=1000)):
-            for brief in page:
-                row = reading.get_call(connection, brief.id)
-                if row is not None and row.params is not None and '"text":"' in row.params:
-                    found[row.params.partition('"text":"')[2].partition('"')[0]] = row.state
-            before = page[-1].id
-        return found
-    finally:
-        connection.close()
+    found: dict[str, str] = {}
+    for row in recorded_calls(home):
+        if row.params is not None and '"text":"' in row.params:
+            found[row.params.partition('"text":"')[2].partition('"')[0]] = row.state
+    return found

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import anyio
 
@@ -23,6 +23,7 @@ from hub.identity.identity import Identities
 from hub.policy import Grants
 from hub.store.db import Store
 from tests.homes import Running, write
+from tests.processes import forget_most_memory, memory_bytes
 from tests.sources import ROOT
 
 __all__ = ["FASTMCP", "HUB", "WORKER", "Place", "Start", "misbehaving"]
@@ -53,13 +54,12 @@ class Place:
         token = self.tokens.get(agent)
         return {} if token is None else {"Authorization": f"Bearer {token}"}
 
-    def memory(self, key: str = "VmRSS") -> int:
+    def memory(self, key: Literal["VmRSS", "VmHWM"] = "VmRSS") -> int:
         """Its own memory in bytes: now (`VmRSS`), or the most since `forget` (`VmHWM`)."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition(f"{key}:")[2].split()[0]) * 1024
+        return memory_bytes(self.pid, key)
 
     def forget(self) -> None:
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        forget_most_memory(self.pid)
 
     def files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))

@@ -11,8 +11,6 @@ from tests.faults.places import WORKER, Start, misbehaving
 __all__ = ["ROW"]
 
 MODES = ("garbage", "utf8", "json", "wrong_id", "twice", "string_id", "changes", "stderr", "torrent")
-MAY_ANSWER = ("wrong_id", "twice", "string_id", "changes", "stderr")
-"""Modes in which the right answer comes as well."""
 CALL_SECONDS = 15.0
 
 

@@ -1,7 +1,8 @@
 """R9: operations of the system fail under the hub: files, writes, flushes, processes, memory.
 
-That there are no more files is made with the limit of the running process (Linux). All else needs libfiu
-(`apt-get install fiu-utils`): so large a share of the calls of the C library fails as it is told.
+In simulated time the n-th of all that a course needs fails, for each n. Under a hub as it runs, they fail at
+random: that there are no more files is made with the limit of the running process (Linux), all else needs
+libfiu (`apt-get install fiu-utils`): so large a share of the calls of the C library fails as it is told.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.faults.agents import Agent, opened
 from tests.faults.figures import Figures, Row, Scale, at, milliseconds
 from tests.faults.noting import Noting, judged
 from tests.faults.places import WORKER, Place, Start, serving
+from tests.faults.simulated import simulated
 
 __all__ = ["ROW"]
 
@@ -33,10 +35,15 @@ OPERATIONS = {
     "posix/mm/mmap": errno.ENOMEM,
 }
 """By libfiu's name for it: how it fails. Not `open`, `read` and `write`: by these it hears itself."""
+COURSES = (0, 2)
+"""Seeds: of one in which rows are safe in the journal, and of one in which each call waits for its commit."""
+MOST = 40
+"""Of the operations of a course in the smoke tier, spread over it."""
 
 
 async def run(start: Start, folder: Path, scale: Scale) -> Figures:
     found, noting, again = Figures(), Noting(), list[float]()
+    await _each_once(found, scale)
     many, fifo = FIU.exists(), folder / "fiu"
     servers = {"good": [*WORKER, str(folder)], "frail": WORKER}
     async with start(folder, servers) as first:
@@ -81,6 +88,21 @@ async def run(start: Start, folder: Path, scale: Scale) -> Figures:
     )
     judged(found, home, folder / "receipts", noting.answered)
     return found
+
+
+async def _each_once(found: Figures, scale: Scale) -> None:
+    """Each operation of a course in simulated time fails once, in each way that it may, and no other."""
+    for seed in COURSES:
+        most = ["--most", str(MOST)] if scale.smoke else []
+        ran = await simulated("--operations", "--seed", str(seed), *most)
+        count, runs = (
+            ran.found(pattern) for pattern in (r"^(\d+) operations in", r"then with one, (\d+) times")
+        )
+        found.say(
+            f"course {seed} in simulated time: {count} operations, one fails in each of {runs} runs: "
+            f"{ran.wrong}",
+            ran.held,
+        )
 
 
 class _Files:
@@ -134,8 +156,9 @@ async def _told(fifo: Path, pid: int, command: str) -> None:
 
 ROW = Row(
     "R9",
-    "the system fails: no more files, processes, memory; writes, reads and flushes that fail",
+    "the system fails: no more files, processes, threads, memory; writes, reads and flushes that fail; each "
+    "operation of a simulated course in turn",
     "the hub lives; no effect without its intent or twice; what was answered is recorded; every call has an "
-    "answer or a cut connection; well again in < 2 s",
+    "answer or a cut connection; well again in < 2 s; whichever operation it is, I1 to I7 of the plan hold",
     run,
 )

@@ -6,6 +6,7 @@ clock is left alone, as it is where a person sets the other one.
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from tests.faults.agents import opened, ready_within
 from tests.faults.figures import Figures, Row, Scale, milliseconds
 from tests.faults.noting import AGENTS, Noting, judged
 from tests.faults.places import WORKER, Place, Start, serving
-from tests.homes import done
+from tests.homes import done, write
+from tests.issuer_room import RESOURCE, Issuer, Key
 
 __all__ = ["ROW"]
 
@@ -28,8 +30,14 @@ LIBRARIES = (
     Path("/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"),
 )
 LIMIT_SECONDS = 2.0
-TOKEN_SECONDS = 1800
-SEEN_SECONDS = 1.2
+TOKEN_SECONDS = 2400
+SHORT_SECONDS = 1800
+NEAR_SECONDS = 15
+"""So shortly before its end one still counts; in that time it has to be used."""
+LATE_SECONDS = (30, 90)
+"""So long ago another issuer's token ended, by the hub's clock: within the leeway of a minute, and after."""
+ISSUER = Issuer("https://login.example.com")
+SEEN_SECONDS = 2.2
 """By then the file that says how far the clock is off has been read again. (Each time that the clock is asked
 for, it would cost more than all else does.)"""
 
@@ -41,10 +49,22 @@ async def run(start: Start, folder: Path, scale: Scale) -> Figures:
         found.say("not tried here: needs libfaketime")
         return found
     more = {"frail": {"limits": {"call": f"{LIMIT_SECONDS:g}s"}, "breaker": "off"}}
-    async with start(folder, {"good": [*WORKER, str(folder)], "frail": WORKER}, more=more) as first:
-        home, tokens = first.home, first.tokens
-    said = done(home, "agents", "token", "me", "--expires", "30m", "--json")
-    tokens = {**tokens, "brief": said.json["token"]}
+    key = Key.make("k")
+    issuers = [{"issuer": ISSUER.url, "jwks": "keys.json"}]
+    async with start(
+        folder,
+        {"good": [*WORKER, str(folder)], "frail": WORKER},
+        settings={"oauth": {"resource": RESOURCE, "issuers": issuers}},
+        more=more,
+    ) as first:
+        home, tokens = first.home, dict(first.tokens)
+    (home / "keys.json").write_text(json.dumps({"keys": [key.public()]}))
+    write(home, "ada", agent="ada", identify={"issuer": ISSUER.url, "claims": {"sub": "ada"}}, may=["*"])
+    made = time.time()
+    for name, seconds in (("short", SHORT_SECONDS), ("brief", TOKEN_SECONDS)):
+        said = done(home, "agents", "token", "me", "--expires", f"{seconds}s", "--json")
+        tokens[name] = said.json["token"]
+    around = (made + SHORT_SECONDS - NEAR_SECONDS, time.time() + SHORT_SECONDS)
     offset = folder / "offset"
     offset.write_text("+0")
     faked = {
@@ -53,12 +73,17 @@ async def run(start: Start, folder: Path, scale: Scale) -> Figures:
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    limits, wrong, lives = list[float](), list[str](), True
+    limits, wrong, lives, leeway = list[float](), list[str](), True, list[tuple[bool, ...]]()
     async with serving(home, tokens, **faked) as place:
         async with opened(place, "me") as (agent,):
             for server in ("good", "frail"):
                 await ready_within(agent, server, 20)
         async with noting.going_on(place):
+            own = []
+            for moment in around:
+                offset.write_text(f"{moment - time.time():+.3f}")
+                await anyio.sleep(SEEN_SECONDS)
+                own.append(await _served(place, "short"))
             for seconds in (0, *JUMPS):
                 offset.write_text(f"{seconds:+d}")
                 until = time.monotonic() + scale(2, 10)
@@ -67,6 +92,7 @@ async def run(start: Start, folder: Path, scale: Scale) -> Figures:
                 lives = lives and seconds < TOKEN_SECONDS
                 if await _served(place, "brief") != lives:
                     wrong.append(f"{seconds:+d}")
+                leeway.append(await _late(place, tokens, key, seconds))
                 await anyio.sleep(max(0.0, until - time.monotonic()))
     jumps = len(JUMPS)
     found.say(
@@ -79,9 +105,16 @@ async def run(start: Start, folder: Path, scale: Scale) -> Figures:
         all(-0.5 < took - LIMIT_SECONDS < scale.bound(0.5) for took in limits),
     )
     found.say(
-        "a token of half an hour ended by the wall clock, and stayed so"
-        + (f"; not at {wrong}" if wrong else ""),
-        not wrong,
+        "tokens of 30 and 40 minutes ended by the wall clock, on time, and stayed so"
+        + (f"; not at {wrong}" if wrong else "")
+        + (f"; just before its end, and right after: {own}" if own != [True, False] else ""),
+        not wrong and own == [True, False],
+    )
+    right = sum(each == (True, False) for each in leeway)
+    found.say(
+        f"another issuer's that ended {LATE_SECONDS[0]} s ago taken, {LATE_SECONDS[1]} s ago refused: "
+        f"{right} of {len(leeway)} times",
+        right == len(leeway),
     )
     judged(found, home, folder / "receipts", noting.answered)
     found.say(
@@ -98,6 +131,16 @@ async def _hung(place: Place) -> list[float]:
 async def _served(place: Place, who: str) -> bool:
     async with opened(place, who) as (agent,):
         return (await agent.call("good", "echo", text="x")).good
+
+
+async def _late(place: Place, tokens: dict[str, str], key: Key, off: float) -> tuple[bool, ...]:
+    """Which of another issuer's tokens are taken that ended so long ago by the hub's clock, which is off."""
+    served = []
+    for late in LATE_SECONDS:
+        now = int(time.time() + off)
+        tokens["late"] = ISSUER.token(key, exp=now - late, iat=now - 600, jti=str(late))
+        served.append(await _served(place, "late"))
+    return tuple(served)
 
 
 def _in_order(home: Path) -> bool:
@@ -122,6 +165,7 @@ def _in_order(home: Path) -> bool:
 ROW = Row(
     "R10",
     "the wall clock jumps by an hour and a day, to and fro",
-    "no call fails; time limits hold; records in the order of what happened; tokens end by the wall clock",
+    "no call fails; time limits hold; records in the order of what happened; tokens end by the wall clock: "
+    "the hub's own on time, other issuers' after a minute of leeway",
     run,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -111,6 +112,15 @@ async def serve(answer: Answer, *, tls: ssl.SSLContext | None = None) -> AsyncIt
         for writer in state.writers:
             writer.transport.abort()
         await asyncio.wait_for(state.all_closed(), 5)
+
+
+@asynccontextmanager
+async def nobody_at(port: int) -> AsyncIterator[None]:
+    """Nothing listens where a server was: whatever else starts on this machine is given another port."""
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", port))
+        yield
 
 
 async def read_request(reader: asyncio.StreamReader, connection: int) -> Request | None:

@@ -3,8 +3,9 @@
     python ledger.py FOLDER [--stubborn]
 
 Each start adds its process id to FOLDER/starts. `append` writes its `key` to FOLDER/receipts, works for
-5 ms, and answers; `look` changes nothing and says so; `tick` reports progress every 20 ms until it is
-cancelled, and writes its `key` to FOLDER/cancelled then. `--stubborn` stays when its stdin has ended.
+5 ms, and answers, but not where it is to be `open`; `look` changes nothing and says so; `tick` reports
+progress every 20 ms until it is cancelled, and writes its `key` to FOLDER/cancelled then. `--stubborn`
+stays when its stdin has ended.
 Raw JSON, modern era.
 """
 
@@ -65,6 +66,8 @@ def call(id: Any, params: dict[str, Any]) -> None:
         return
     if name == "append":
         write("receipts", key)
+        if params["arguments"].get("open"):
+            return
         time.sleep(WORK_SECONDS)
     answer(id, {"content": [{"type": "text", "text": key}]})
 

@@ -40,7 +40,7 @@ async def slow(ctx: Context) -> str:
 
 @server.tool()
 async def was_cancelled() -> bool:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         await cancelled[-1].wait()
     return True
 

@@ -59,14 +59,14 @@ def tell(method: str, params: dict[str, Any]) -> None:
 
 
 def storm(method: str, params: dict[str, Any], seconds: float, each_second: int) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    began = time.monotonic()
+    for tick in range(int(seconds * 100)):
         for mark in marks(method, params):
             line = json.dumps({"jsonrpc": "2.0", "method": method, "params": {**params, "_meta": mark}})
             with lock:
                 sys.stdout.write((line + "\n") * (each_second // 100))
                 sys.stdout.flush()
-        time.sleep(0.01)
+        time.sleep(max(0.0, began + (tick + 1) / 100 - time.monotonic()))
     note("storm is over")
 
 

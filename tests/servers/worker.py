@@ -2,9 +2,10 @@
 
     python worker.py [FOLDER]
 
-Tools: `echo` gives its argument `text` back; `slow` the same after `ms` milliseconds; `hang` never
-answers; `die` kills the process (SIGKILL); `note` writes its `text` to FOLDER/receipts, then answers;
-`pid` gives its process id.
+Tools: `echo` gives its argument `text` back; `slow` the same after `ms` milliseconds, and once the file
+`until` is there, where that is given; `work` as `slow`, but one after the other; `rows` gives a JSON text of
+`count` rows; `hang` never answers; `die` kills the process (SIGKILL); `note` writes
+its `text` to FOLDER/receipts, then answers; `pid` gives its process id.
 """
 
 import json
@@ -16,9 +17,11 @@ import time
 from typing import Any
 
 FOLDER = sys.argv[1] if len(sys.argv) > 1 else "."
-NAMES = ("echo", "slow", "hang", "die", "note", "pid")
+NAMES = ("echo", "slow", "work", "rows", "hang", "die", "note", "pid")
 TOOLS = [{"name": name, "description": name, "inputSchema": {"type": "object"}} for name in NAMES]
 speaking = threading.Lock()
+rows: dict[int, str] = {}
+"""By their count: as they are said."""
 
 
 def say(message: dict[str, Any]) -> None:
@@ -33,7 +36,18 @@ def answer(id: Any, text: str) -> None:
 
 def slowly(id: Any, arguments: dict[str, Any]) -> None:
     time.sleep(arguments["ms"] / 1000)
+    while "until" in arguments and not os.path.exists(arguments["until"]):
+        time.sleep(0.01)
     answer(id, arguments.get("text", ""))
+
+
+def answer_rows(id: Any, count: int) -> None:
+    if count not in rows:
+        table = [{"id": f"R{n}", "name": f"row {n}", "size": n, "open": n % 2 == 0} for n in range(count)]
+        rows[count] = json.dumps({"content": [{"type": "text", "text": json.dumps(table)}]})
+    with speaking:
+        sys.stdout.write(f'{{"jsonrpc": "2.0", "id": {json.dumps(id)}, "result": {rows[count]}}}\n')
+        sys.stdout.flush()
 
 
 def note(text: str) -> None:
@@ -46,6 +60,11 @@ def call(id: Any, name: str, arguments: dict[str, Any]) -> None:
     if name == "slow":
         threading.Thread(target=slowly, args=(id, arguments), daemon=True).start()
         return
+    if name == "rows":
+        answer_rows(id, arguments["count"])
+        return
+    if name == "work":
+        time.sleep(arguments["ms"] / 1000)
     if name == "hang":
         return
     if name == "die":

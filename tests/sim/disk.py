@@ -22,28 +22,59 @@ from typing import Any, Final
 
 import anyio
 import anyio.to_thread
+from anyio._backends import _asyncio
 
-import hub.store.db
+import hub.middleware.deadline
+import hub.server.changes
+import hub.server.wire
+import hub.server.wire_connection
+import hub.store.connection
 import hub.store.journal
 import hub.store.writer
 from hub.manifests import manifest
-from hub.store.connection import BUSY_SECONDS, open_for_writing, open_read_only
-from tests.sim.clock import Strand, Time
+from hub.store.connection import BUSY_SECONDS
+from tests.sim.clock import Strand, Time, numbered
+from tests.sim.operations import Operations
 
 __all__ = ["Disk", "copied", "in_simulation", "rows_on_disk", "torn"]
 
 _HEAD: Final = struct.Struct("<II")
 """Before each row of the journal: its length and checksum."""
 _WRITES: Final = ("INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "COMMIT")
+_INSIDE: Final = ("SAVEPOIN", "RELEASE", "ROLLBACK")
+"""These touch no disk."""
+_KINDS: Final = {"BEGIN": "begin", "COMMIT": "commit"}
+_CODES: Final = {
+    "full": sqlite3.SQLITE_FULL,
+    "failed": sqlite3.SQLITE_IOERR,
+    "undone": sqlite3.SQLITE_IOERR,
+    "locked": sqlite3.SQLITE_BUSY,
+}
+
+
+_NUMBERED: Final[tuple[tuple[Any, str, Any], ...]] = tuple(
+    (where, name, numbered(getattr(where, name)))
+    for where, name in (
+        (_asyncio, "CancelScope"),
+        (hub.middleware.deadline, "_Watched"),
+        (hub.server.changes, "Watch"),
+        (hub.server.wire, "Connection"),
+        (hub.server.wire_connection, "Request"),
+    )
+)
+"""What the hub has sets of."""
 
 
 class Disk:
     """How the disk is at present, of one process of the hub or of the one after it."""
 
-    def __init__(self, time: Time, random: Random, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, time: Time, random: Random, note: Callable[[str], None], operations: Operations
+    ) -> None:
         self.time = time
         self.random = random
         self.note = note
+        self.operations = operations
         self.full = False
         self.locked = False
         self.flaky = 0.0
@@ -55,6 +86,11 @@ class Disk:
         made = Strand(self.time, function)
         self.strands.append(made)
         return made
+
+    def begin_thread(self) -> None:
+        """Raises as `threading` does."""
+        if self.operations.next("thread") is not None:
+            raise RuntimeError("can't start new thread")
 
     def kill(self) -> None:
         """End all threads where they are."""
@@ -72,6 +108,13 @@ class Disk:
         word = sql.lstrip()[:8].split(" ", 1)[0].upper()
         if strand is not None and (word in ("BEGIN", "COMMIT") or random.random() < 0.2):
             strand.pause(random.choice((0.0, 0.0001, 0.001, 0.02)))
+        way = None if word in _INSIDE else self.operations.next(_KINDS.get(word, "statement"))
+        if way is not None:
+            if way == "locked" and strand is not None:
+                strand.pause(BUSY_SECONDS)
+            if way == "undone" and real.in_transaction:
+                real.execute("ROLLBACK")
+            raise _error(_CODES[way])
         if self.locked and word == "BEGIN":
             if strand is not None:
                 strand.pause(BUSY_SECONDS)
@@ -88,6 +131,8 @@ class Disk:
             raise _error(sqlite3.SQLITE_IOERR)
 
     def read(self) -> None:
+        if self.operations.next("query") is not None:
+            raise _error(sqlite3.SQLITE_IOERR)
         if self.random.random() < self.flaky:
             raise _error(sqlite3.SQLITE_IOERR)
 
@@ -133,6 +178,22 @@ class _Reading:
         return getattr(self._real, name)
 
 
+class _Sqlite:
+    """`sqlite3`, as far as a database is opened with it."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def connect(self, path: Any, **more: Any) -> Any:
+        if self._disk.operations.next("database") is not None:
+            raise _error(sqlite3.SQLITE_CANTOPEN)
+        real = sqlite3.connect(path, **more)
+        return (_Reading if more.get("uri") else _Writing)(real, self._disk)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sqlite3, name)
+
+
 class _Bell:
     """`queue.SimpleQueue` between the event loop and a strand."""
 
@@ -165,8 +226,18 @@ class _Threads:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
-    def Thread(self, *, target: Callable[[], object], **_: Any) -> Strand:  # noqa: N802 (the real one's name)
-        return self._disk.strand(target)
+    def Thread(self, *, target: Callable[[], object], **_: Any) -> _Thread:  # noqa: N802 (the real one's name)
+        return _Thread(self._disk, target)
+
+
+class _Thread:
+    def __init__(self, disk: Disk, target: Callable[[], object]) -> None:
+        self._disk = disk
+        self._target = target
+
+    def start(self) -> None:
+        self._disk.begin_thread()
+        self._disk.strand(self._target).start()
 
 
 class _Queues:
@@ -196,6 +267,7 @@ def in_simulation(disk: Disk, manifests: Callable[[], manifest.Manifests], half_
         limiter: anyio.CapacityLimiter | None = None,
     ) -> Any:
         await anyio.lowlevel.checkpoint()
+        disk.begin_thread()
         async with limiter or anyio.CapacityLimiter(1):
             with anyio.CancelScope(shield=not abandon_on_cancel):
                 await asyncio.sleep(disk.random.choice((0.0, 0.0002, 0.002)))
@@ -210,9 +282,9 @@ def in_simulation(disk: Disk, manifests: Callable[[], manifest.Manifests], half_
         (anyio.to_thread, "run_sync", run_sync),
         (hub.store.writer, "threading", _Threads(disk)),
         (hub.store.writer, "queue", _Queues(disk)),
-        (hub.store.writer, "open_for_writing", lambda *given: _Writing(open_for_writing(*given), disk)),
-        (hub.store.db, "open_read_only", lambda path: _Reading(open_read_only(path), disk)),
+        (hub.store.connection, "sqlite3", _Sqlite(disk)),
         (hub.store.journal, "HALF_BYTES", half_bytes),
+        *_NUMBERED,
     ]
     before = [(where, name, getattr(where, name)) for where, name, _ in places]
     for where, name, value in places:
@@ -234,9 +306,9 @@ def copied(home: Path, to: Path) -> None:
 def torn(state: Path, random: Random) -> None:
     """As if it had been killed while it copied a row to the journal: of that one only a part is there."""
     file = state / "hub.db.journal"
-    if not file.exists() or random.random() < 0.5:
-        return
     half = hub.store.journal.HALF_BYTES
+    if not file.exists() or file.stat().st_size < 2 * half or random.random() < 0.5:
+        return
     with file.open("r+b") as journal:
         data = journal.read()
         start = random.choice((0, half))
@@ -261,7 +333,7 @@ def rows_on_disk(home: Path, column: int, needle: str) -> list[tuple[Any, ...]]:
     half = hub.store.journal.HALF_BYTES
     file = home / "hub.db.journal"
     data = file.read_bytes() if file.exists() else b""
-    for start in (0, half) if data else ():
+    for start in (0, half) if len(data) >= 2 * half else ():
         at = start
         while at + 8 <= start + half:
             length, checksum = _HEAD.unpack_from(data, at)

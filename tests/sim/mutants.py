@@ -10,6 +10,7 @@ from hub.middleware.deadline import Deadline
 from hub.middleware.once import Once
 from hub.store.calls import Calls
 from hub.store.journal import Journal
+from hub.store.writer import Writer
 from hub.upstreams.berth import Berth
 
 __all__ = ["MUTANTS", "broken"]
@@ -82,6 +83,16 @@ def says_it_failed() -> None:
     Record._failed = failed  # type: ignore[method-assign, assignment]
 
 
+def forgets_what_failed() -> None:
+    """I3: what is in the journal and could not be committed is not tried again."""
+    before = Writer._fail
+
+    def fail(self: Any, group: Any, sentence: str) -> None:
+        before(self, [entry for entry in group if type(entry[0]) is not int], sentence)
+
+    Writer._fail = fail  # type: ignore[method-assign]
+
+
 async def _zero(self: Any) -> int:
     return 0
 
@@ -90,7 +101,7 @@ MUTANTS: Mapping[str, Callable[[], None]] = {
     mutant.__name__: mutant
     for mutant in (
         sends_before_it_records, lets_anybody, loses_rows, forgets_open_calls, sends_again, forgets_keys,
-        waits_for_ever, says_it_failed,
+        waits_for_ever, says_it_failed, forgets_what_failed,
     )
 }  # fmt: skip
 

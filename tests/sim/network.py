@@ -25,6 +25,7 @@ class _HubEnd(asyncio.Transport):
     def __init__(self, client: Client, loop: Loop) -> None:
         super().__init__()
         self.client = client
+        self.operations = client.world.operations
         self.loop = loop
         self.protocol: asyncio.Protocol
         self._closing = False
@@ -35,10 +36,18 @@ class _HubEnd(asyncio.Transport):
     def feed(self, data: bytes) -> None:
         if self._lost:
             return
+        if self.operations.next("receive") is not None:
+            self._cut()
+            return
         if self._reading:
             self.protocol.data_received(data)
         else:
             self._waiting.append(data)
+
+    def lost_before(self) -> None:
+        """It broke before anybody took it."""
+        self._lost = self._closing = True
+        self.client.arrives(None)
 
     def lose(self) -> None:
         """The client has gone."""
@@ -46,7 +55,15 @@ class _HubEnd(asyncio.Transport):
             self._lost = self._closing = True
             self.protocol.connection_lost(None)
 
+    def _cut(self) -> None:
+        """It breaks."""
+        self._lost = self._closing = True
+        self.client.arrives(None)
+        self.loop.call_soon(self.protocol.connection_lost, ConnectionResetError("simulated"))
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._lost and self.operations.next("send") is not None:
+            self._cut()
         if not self._lost:
             self.client.arrives(bytes(data))
 
@@ -100,7 +117,7 @@ class Client:
     """A client's end of one connection, in the world's loop. One request at a time."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self.world = world
         self._future: asyncio.Future[Answer] | None = None
         self._parser: httptools.HttpResponseParser
         self._answer = Answer()
@@ -113,7 +130,7 @@ class Client:
 
     def connect(self) -> None:
         """Raises `Gone`: nobody listens."""
-        life = self._world.life
+        life = self.world.life
         if life is None or not life.loop.listeners:
             raise Gone
         self._parser = httptools.HttpResponseParser(self)
@@ -121,11 +138,14 @@ class Client:
         factory = life.loop.listeners[0]
 
         def accept() -> None:
+            if self.world.operations.next("accept") is not None:
+                end.lost_before()
+                return
             end.protocol = factory()
             end.protocol.connection_made(end)
 
         life.clients.append(self)
-        self._there = self._world.to_hub(life.loop, self._world.latency(), accept)
+        self._there = self.world.to_hub(life.loop, self.world.latency(), accept)
 
     async def ask(self, head: bytes, body: bytes) -> Answer:
         """Raises `Gone`."""
@@ -134,25 +154,25 @@ class Client:
         self._answer = Answer()
         self._future = asyncio.get_running_loop().create_future()
         data = head + b"content-length: %d\r\n\r\n" % len(body) + body
-        random, end = self._world.random, self._end
+        random, end = self.world.random, self._end
         cut = random.randrange(1, len(data)) if random.random() < 0.2 else len(data)
         for piece in (data[:cut], data[cut:]):
             if piece:
-                at = max(self._there + 1e-6, self._world.time.now + self._world.latency())
-                self._there = self._world.to_hub(end.loop, at - self._world.time.now, end.feed, piece)
+                at = max(self._there + 1e-6, self.world.time.now + self.world.latency())
+                self._there = self.world.to_hub(end.loop, at - self.world.time.now, end.feed, piece)
         return await self._future
 
     def close(self) -> None:
         if not self.gone:
             self._lost()
             if self._end is not None:
-                at = max(self._there + 1e-6, self._world.time.now + self._world.latency())
-                self._world.to_hub(self._end.loop, at - self._world.time.now, self._end.lose)
+                at = max(self._there + 1e-6, self.world.time.now + self.world.latency())
+                self.world.to_hub(self._end.loop, at - self.world.time.now, self._end.lose)
 
     def arrives(self, data: bytes | None) -> None:
         """The hub has written this, or ended the connection."""
-        self._here = max(self._here + 1e-6, self._world.time.now + self._world.latency())
-        self._world.at(self._here, self._hear, data)
+        self._here = max(self._here + 1e-6, self.world.time.now + self.world.latency())
+        self.world.at(self._here, self._hear, data)
 
     def _hear(self, data: bytes | None) -> None:
         if self.gone:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,13 +22,16 @@ from hub.manifests import manifest
 from hub.manifests.manifest import Manifests
 from tests.sim.agents import GRANTED
 from tests.sim.clock import Spinning, Stuck, Task
-from tests.sim.course import go, until
+from tests.sim.course import go, go_well, until
 from tests.sim.disk import in_simulation
 from tests.sim.judgement import judge
+from tests.sim.operations import Failing, Operations, Watcher
 from tests.sim.servers import WORLD
 from tests.sim.world import World
 
 __all__ = ["Outcome", "Stage"]
+
+Course = Callable[[World, Random, dict[str, str]], Coroutine[Any, Any, None]]
 
 _UNTIL_SECONDS: Final = 6000.0
 _SERVERS: Final[dict[str, dict[str, Any]]] = {
@@ -55,6 +58,18 @@ class Outcome:
     counts: Counter[str]
     seconds: float
     """Of simulated time."""
+    failing: Failing | None = None
+    kinds: tuple[str, ...] = ()
+    """Of the operations of a course that was well until one of them failed."""
+
+    @property
+    def name(self) -> str:
+        return f"seed {self.seed}" + (f", operation {self.failing}" if self.failing is not None else "")
+
+    @property
+    def again(self) -> str:
+        """What to give `python -m tests.sim` for the same run."""
+        return f"--seed {self.seed}" + (f" --fail {self.failing}" if self.failing is not None else "")
 
 
 class Stage:
@@ -68,21 +83,38 @@ class Stage:
         gc.collect()
         gc.freeze()
         self._files = _files()
+        self._watcher: Watcher | None = None
 
     def run(self, seed: int) -> Outcome:
         """One run, from start to end."""
+        return self._run(seed, go, Operations())
+
+    def run_well(self, seed: int, failing: Failing | None = None) -> Outcome:
+        """One run in which nothing fails, or just that."""
+        if self._watcher is None:
+            self._watcher = Watcher(self._folder)
+        operations = self._watcher.operations = Operations(failing)
+        return replace(self._run(seed, go_well, operations), failing=failing, kinds=tuple(operations.kinds))
+
+    def _run(self, seed: int, course: Course, operations: Operations) -> Outcome:
         Task.numbers = iter(range(1 << 60))  # type: ignore[assignment]
         random = Random(f"plan {seed}")
-        world = self._world(seed, random.choice((4096, 16_384, 131_072)))
+        world = self._world(seed, random.choice((4096, 16_384, 131_072)), operations)
         shutil.copytree(self._folder / "template", world.folder / "0")
         token = WORLD.set(world)
         gc.disable()
         with _listened(world), in_simulation(world.disk, self._read(world), world.half_bytes):
             try:
-                world.time.run(go(world, random, self._tokens), 1000.0 + _UNTIL_SECONDS)
+                world.time.run(course(world, random, self._tokens), 1000.0 + _UNTIL_SECONDS)
+                operations.counts = False
                 judge(world)
             except (Stuck, Spinning) as error:
+                operations.counts = False
                 world.wrong("I5", f"{type(error).__name__}: {error}")
+            except Exception as error:
+                operations.counts = False
+                where = traceback.extract_tb(error.__traceback__)[-3:]
+                world.wrong("simulation", f"{type(error).__name__}: {error} at {where}")
             seconds = world.time.now - 1000.0
             counts = Counter(world.counted())
             outcome = Outcome(
@@ -103,8 +135,9 @@ class Stage:
             self._files = left
         return outcome
 
-    def _world(self, seed: int, half_bytes: int) -> World:
-        return World(seed, Path(tempfile.mkdtemp(prefix="sim-", dir=self._folder)), half_bytes)
+    def _world(self, seed: int, half_bytes: int, operations: Operations) -> World:
+        folder = Path(tempfile.mkdtemp(prefix="sim-", dir=self._folder))
+        return World(seed, folder, half_bytes, operations)
 
     def _read(self, world: World) -> Any:
         return lambda: self._manifests[world.variant]
@@ -141,7 +174,7 @@ class Stage:
 
     def _prepare(self) -> dict[str, str]:
         """A hub's folder with the tokens of its agents; its first run makes it."""
-        world = self._world(-1, 4 * 1024 * 1024)
+        world = self._world(-1, 4 * 1024 * 1024, Operations())
         world.calm = True
         token = WORLD.set(world)
         tokens: dict[str, str] = {}

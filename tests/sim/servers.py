@@ -107,8 +107,9 @@ async def _open(name: str, context: Context) -> AsyncIterator[Link]:
     server, random = world.servers[name], world.random
     moods = server.moods
     await asyncio.sleep(random.choice((0.001, 0.02, 0.5)))
-    if random.random() < moods.refuses:
-        how = random.randrange(4)
+    way = world.operations.next("connect")
+    if random.random() < moods.refuses or way is not None:
+        how = random.randrange(4) if way is None else ("unanswered", "unusable", "refused").index(way)
         world.note(f"{server.name} is not connected ({how})")
         if how == 0:
             await asyncio.sleep(100_000)
@@ -173,7 +174,12 @@ class SimulatedLink:
         server, world = self._server, self._server.world
         if self.closed:
             raise LinkError("it was closed", sent=False)
-        if world.random.random() < server.moods.unsent:
+        way = world.operations.next("ask")
+        if way == "broken":
+            if server.lasting:
+                self.end("it broke")
+            raise LinkError("it broke")
+        if world.random.random() < server.moods.unsent or way is not None:
             world.note(f"{server.name} {method}: not sent")
             if server.lasting:
                 self.end("its input was closed", sent=True)
@@ -282,6 +288,11 @@ class Server:
             self._fail(asked, LinkError(why))
 
     def _answer(self, asked: Asked, result: Json) -> None:
+        way = self.world.operations.next("answer")
+        if way == "broken":
+            self._break(asked, "died before it could answer")
+        if way is not None:
+            return
         self.world.to_hub(asked.link.loop, self.world.latency(), asked.answer, result)
 
     def _fail(self, asked: Asked, error: Exception) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from connectors.jsonrpc import Budget, encode, parse
-from hub.commands.records import value_of
 from hub.manifests.manifest import ServerManifest
+from hub.records import value_of
 from hub.store.servers import ServerRow
 from hub.upstreams.learn import Known
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import anyio.to_thread
 
 from connectors.base import Bearer, ConfigError, LinkError, LoginNeeded
 from connectors.jsonrpc import Budget, Malformed, encode, parse
 from hub.env import Env
-from hub.errors import HomeError
+from hub.errors import HomeError, NoThread
 from hub.model import Json
 from hub.secrets_file import SecretFile
+from hub.threads import in_thread
 
 if TYPE_CHECKING:
     from connectors import oauth
@@ -141,7 +141,7 @@ class Logins:
         """Take up what there is. Links that are open go on with what they have."""
         agents: dict[str, set[str]] = {}
         try:
-            names = await anyio.to_thread.run_sync(self._file.names)
+            names = await in_thread(self._file.names)
         except HomeError as error:
             log.warning("%s", error)
             names = []
@@ -230,9 +230,11 @@ class _Account:
 
     async def _read(self) -> None:
         try:
-            text = await anyio.to_thread.run_sync(self._file.get, self._key)
+            text = await in_thread(self._file.get, self._key)
         except HomeError as error:
             raise ConfigError(str(error)) from None
+        except NoThread as error:
+            raise LinkError(str(error), sent=False) from None
         if text != self._text:
             self._lost, self._made = None, -_REFUSED_SECONDS
         self._text, self._login = text, None if text is None else Login.read(text)
@@ -282,10 +284,10 @@ class _Account:
         text = made.text()
         try:
             assert self._text is not None
-            if not await anyio.to_thread.run_sync(self._file.change, self._key, self._text, text):
+            if not await in_thread(self._file.change, self._key, self._text, text):
                 log.info("%s: somebody has logged in or out meanwhile: that counts", self._key)
                 self._is_stale = True
-        except HomeError as error:
+        except (HomeError, NoThread) as error:
             log.warning("%s: its renewed login is not kept, so it ends with the hub: %s", self._key, error)
         self._login, self._text = made, text
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hub.counted import counted
 from hub.env import SystemEnv
 from hub.errors import HomeError
 from hub.home import Home
@@ -45,6 +46,7 @@ def serve_on_http(
     Raises:
         HomeError, StoreError, ManifestError: it cannot start.
     """
+    home.must_be_there()
     _run(home, _settings(home, host, port), announce, partial(_watch, tell=tell))
 
 
@@ -56,6 +58,7 @@ def serve_on_stdio(
     Raises:
         Failure, HomeError, StoreError, ManifestError, Unauthorized: it cannot start.
     """
+    home.must_be_there()
     from hub.bridge import bridge
 
     env = SystemEnv()
@@ -96,11 +99,11 @@ def _run(
 
     import anyio
 
-    from hub.serve import serve
+    from hub.serve import LogLines, serve
 
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogLines("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # What a reading of the manifests changes is news, and no warning.
     logging.getLogger("hub.manifests").setLevel(logging.INFO)
     anyio.run(
@@ -121,7 +124,7 @@ async def _watch(app: App, front: Front, *, tell: Callable[[str, str], None]) ->
             elif upstream.known is not None and upstream.state != "starting":
                 tools = len(upstream.known.definitions.get("tool", ()))
                 how = "ready" if upstream.state == "ready" else "starts when it is used"
-                tell(name, f"{how}, {tools} tool{'' if tools == 1 else 's'}, {upstream.known.version}")
+                tell(name, f"{how}, {counted(tools, 'tool')}, {upstream.known.version}")
             else:
                 continue
             del waiting[name]

@@ -11,12 +11,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.jsonrpc import Budget, parse
+from hub import records
 from hub.audit import leftover
-from hub.commands import records
-from hub.commands.os_user import os_user
 from hub.commands.session_files import deleted_alone
 from hub.failure import Failure
 from hub.model import Json
+from hub.os_user import os_user
 from hub.results.document import Document, Hit, NoSuchPlace, TooLong
 from hub.results.outline import from_json
 from hub.results.pointers import joined

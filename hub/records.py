@@ -14,7 +14,7 @@ from hub.errors import InvalidParams
 from hub.failure import Failure
 from hub.model import KINDS, Json, Kind
 from hub.store.reading import CallFilter, CallRow, ServerRow, SessionRow, TokenRow, Use
-from hub.units import seconds
+from hub.units import lifetime_seconds
 
 __all__ = [
     "CALLS_SHOWN",
@@ -22,6 +22,7 @@ __all__ = [
     "call_filter",
     "calls",
     "definitions",
+    "earliest",
     "moment",
     "reference",
     "server",
@@ -51,17 +52,26 @@ def call_filter(
     Args:
         now: Seconds since 1970.
         errors: Only those that did not go well.
-        since: Not older than this: `30m`, `1h`.
+        since: Not older than this: `30m`, `1h`, `7d`.
         limit: 1 to 1000.
 
     Raises:
         InvalidParams: `since` is no duration.
     """
-    try:
-        oldest = None if since is None else int((now - seconds(since)) * 1000)
-    except ValueError as error:
-        raise InvalidParams(f"--since {since}: {error}") from None
+    oldest = earliest(since, now)
     return CallFilter(agent=agent, server=server, session=session, errors=errors, since=oldest, limit=limit)
+
+
+def earliest(since: str | None, now: float) -> int | None:
+    """The moment that `--since` means, in milliseconds since 1970. Raises `InvalidParams`.
+
+    Args:
+        now: Seconds since 1970.
+    """
+    try:
+        return None if since is None else int((now - lifetime_seconds(since)) * 1000)
+    except ValueError as error:
+        raise InvalidParams(f"--since: {error}") from None
 
 
 def calls(rows: Iterable[CallRow]) -> list[Json]:

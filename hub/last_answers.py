@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connectors.jsonrpc import encode
-from hub.approvals.approvals import canonical
+from hub.canonical import canonical
 from hub.env import Env
 from hub.model import Call, Entry, Result
 
@@ -50,7 +50,8 @@ class Answers:
             return
         key = _key(call, entry)
         self._drop(key)
-        self._answers[key] = _Answer(result, self._env.monotonic(), size)
+        # As a plain object: the text that it was read from may be longer than what it says.
+        self._answers[key] = _Answer(dict(result), self._env.monotonic(), size)
         self._bytes += size
         while self._bytes > _BYTES_MAX or len(self._answers) > _ANSWERS_MAX:
             self._drop(next(iter(self._answers)))
