@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from connectors.jsonrpc import encode
+from hub.commands.session_files import forget
 from hub.identity import scopes
 from hub.identity.tokens import Terms
 from hub.middleware.shorten import Shorten
@@ -109,7 +110,7 @@ async def test_a_result_is_there_after_a_restart_and_goes_with_its_session(tmp_p
         assert (await read(client, id, at="/total"))["value"] == COUNT
         row = await it.app.store.read(lambda connection: table.get_result(connection, id))
         assert row is not None
-        await it.app.store.write(lambda connection: table.delete_of_session(connection, row.session))
+        await it.app.store.write(lambda connection: forget(connection, row.session, row.created, "test"))
         assert "There is no result" in await refused(client, "hub__read", id=id)
 
 

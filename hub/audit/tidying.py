@@ -29,9 +29,6 @@ __all__ = ["DEAD_TOKENS_SECONDS", "Tidying"]
 DEAD_TOKENS_SECONDS: Final = 30 * 86_400.0
 """How long `hub agents tokens` shows a token that is revoked or over. Agents can make any number."""
 
-_UNUSED_SECONDS_MIN: Final = 86_400.0
-"""However short retention is, a client comes back to its session of this morning."""
-
 _SWEEP_SECONDS: Final = 3600.0
 _PAUSE_SECONDS: Final = 0.02
 """Between two transactions: calls go first."""

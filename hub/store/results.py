@@ -19,7 +19,6 @@ __all__ = [
     "add_parts",
     "begin",
     "delete",
-    "delete_of_session",
     "delete_unfinished",
     "delete_until",
     "finish",
@@ -164,11 +163,6 @@ def _parts(connection: sqlite3.Connection, id: str, first: int, end: int) -> Ite
 
 def delete(connection: sqlite3.Connection, id: str) -> bool:
     return connection.execute("DELETE FROM results WHERE id = ?", (id,)).rowcount == 1
-
-
-def delete_of_session(connection: sqlite3.Connection, session: str) -> int:
-    """How many there were. (They go as well where the session's row does.)"""
-    return connection.execute("DELETE FROM results WHERE session = ?", (session,)).rowcount
 
 
 def delete_until(connection: sqlite3.Connection, moment: int, most: int) -> int:

@@ -18,7 +18,6 @@ __all__ = [
     "add",
     "hindered",
     "lease",
-    "of_session",
     "release",
     "session_of",
     "shared_results",
@@ -69,13 +68,6 @@ def take_back(connection: sqlite3.Connection, session: str, reader: str) -> int:
     """How many it was."""
     found = connection.execute("DELETE FROM shares WHERE session = ? AND reader = ?", (session, reader))
     return found.rowcount
-
-
-def of_session(connection: sqlite3.Connection, session: str) -> list[ShareRow]:
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM shares WHERE session = ? ORDER BY reader, kind, name", (session,)
-    )
-    return [ShareRow(*row) for row in rows]
 
 
 def session_of(connection: sqlite3.Connection, agent: str, reader: str, key: str) -> tuple[str, bool] | None:

@@ -8,7 +8,6 @@ may ask for it, and the call starts it.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
 from dataclasses import replace
@@ -37,8 +36,6 @@ from hub.upstreams.surroundings import Surroundings
 from hub.watching import Watching
 
 __all__ = ["State", "Upstream"]
-
-log = logging.getLogger(__name__)
 
 _STDERR_LINES: Final = 200
 _OWN_MAX: Final = 256
